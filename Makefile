@@ -1,0 +1,52 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both bootstrap .venv, again and again without harm.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check up lock schemas clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(STAMP) ## Play a conversation through a real Kafka, PostgreSQL and a HubSpot simulator
+	@$(BIN)/connector demo
+
+test: $(STAMP) ## Run the unit and integration tests
+	@$(BIN)/python -m pytest
+
+check: $(STAMP) ## Lint, types, import contracts, generated files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/connector schemas --check
+
+up: $(STAMP) ## Start the whole stack here, with the simulators
+	@$(BIN)/connector up --sandbox
+
+schemas: $(STAMP) ## Write schemas/ from the models
+	@$(BIN)/connector schemas --write
+
+lock: ## Pin the dependencies again (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q -o requirements/dev.txt
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q -c requirements/dev.txt -o requirements/runtime.txt
+
+# uv when present, else venv and pip; --no-build-isolation because the build back-end is locked too.
+$(STAMP): requirements/dev.txt pyproject.toml
+	@echo "Setting up $(VENV) ..."
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
+	  uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt && \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
+	else \
+	  $(PYTHON) -m venv $(VENV) && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
+	fi
+	@touch $(STAMP)
+
+clean: ## Remove the virtual environment and the embedded engines' data
+	rm -rf $(VENV) .connector

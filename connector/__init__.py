@@ -1,0 +1,3 @@
+"""WhatsApp ⇄ CRM sync on Kafka."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,60 @@
+"""Every error the connector raises on purpose, and what each one means for the data.
+
+    ConnectorError
+    ├── Transient            retry with back-off; nothing is lost, nothing was decided
+    │   └── RateLimited      … not before `retry_after` seconds
+    ├── Uncertain            the other side may have acted: look, never repeat blindly
+    ├── Rejected             this one item will never pass: dead letter, with advice
+    └── Terminal             credential or configuration: stop the line, a person must act
+        └── SettingsError    a setting is missing or wrong
+
+Retryability is the type, never an `if status == …` in a handler. Every message says what happened and
+what state the data is in; `advice` is the next thing to do or the command to run.
+"""
+
+from __future__ import annotations
+
+
+class ConnectorError(Exception):
+    """Base of all. `advice` is one sentence or command that a person can act on."""
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.message} → {self.advice}" if self.advice else self.message
+
+
+class Transient(ConnectorError):
+    """The call did nothing and may succeed later. `retry_after`: seconds, None when the peer did not say."""
+
+    def __init__(self, message: str, *, advice: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, advice=advice)
+        self.retry_after = retry_after
+
+
+class RateLimited(Transient):
+    """The peer refused for quota. Nothing was done."""
+
+
+class Uncertain(ConnectorError):
+    """The answer was lost: the peer may or may not have acted. Settle by looking up, never by repeating."""
+
+
+class Rejected(ConnectorError):
+    """This item is refused for what it is; repeating it cannot help. `cause` is a stable, countable name."""
+
+    def __init__(self, message: str, *, cause: str, advice: str = "", correlation_id: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.cause = cause
+        self.correlation_id = correlation_id
+
+
+class Terminal(ConnectorError):
+    """Nothing will pass until a person acts; the line stops and the log keeps what waits."""
+
+
+class SettingsError(Terminal):
+    """A setting is missing or wrong. Names the variable, where its value came from and what is valid."""

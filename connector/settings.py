@@ -1,0 +1,228 @@
+"""Every setting, with unit and default. Environment variables `CONNECTOR_<GROUP>__<NAME>`; lists are JSON.
+
+Secrets come from the environment or from files (`CONNECTOR_SECRETS_DIR`, one file a variable) and are never
+printed. A wrong value is refused at start with the variable's name and what is valid.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as SettingsParseError
+
+from connector.errors import SettingsError
+
+_ORIGIN = re.compile(r"^https?://[^/?#@\s]+$")
+
+
+def _origin(value: str) -> str:
+    value = value.rstrip("/")
+    if value and not _ORIGIN.match(value):
+        raise ValueError("must be scheme, host and optional port only, e.g. https://api.example.com")
+    return value
+
+
+BaseUrl = Annotated[str, AfterValidator(_origin)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(_Group):
+    """Any Kafka 3.6-4.x."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    """Comma-separated host:port list."""
+    topic_prefix: str = ""
+    """Put before every topic and group name, so that several deployments share one cluster."""
+    partitions: int = Field(default=12, ge=1)
+    """Partitions of a topic that `connector topics create` makes (embedded: 4)."""
+    replication_factor: int = Field(default=3, ge=1)
+    """Replicas of a topic that `connector topics create` makes (embedded: 1)."""
+    session_timeout: float = Field(default=10.0, gt=0)
+    """Seconds without a heartbeat until a worker's partitions go to another; bounds the pause after a kill."""
+    heartbeat_interval: float = Field(default=3.0, gt=0)
+    """Seconds between heartbeats; a third of the session timeout."""
+
+
+class DatabaseSettings(_Group):
+    """PostgreSQL ≥ 15."""
+
+    url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/connector")
+    """postgresql://user:password@host:port/database"""
+    pool_size: int = Field(default=8, ge=1)
+    """Connections a process may hold."""
+
+
+class IngressSettings(_Group):
+    """HTTP in."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    public_url: BaseUrl = ""
+    """What Meta and the CRMs call us by: scheme, host, port. Signatures over URLs are checked against it."""
+    max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
+    """A larger POST is answered 413."""
+    max_inflight_bytes: int = Field(default=64 * 1024 * 1024, gt=0)
+    """Bytes accepted and not yet acknowledged by the broker; above it a POST is answered 503."""
+    ack_timeout: float = Field(default=4.0, gt=0)
+    """Seconds to wait for the broker before answering 503. Meta redelivers for 7 days."""
+
+
+class WhatsAppSettings(_Group):
+    """The Meta app and business accounts."""
+
+    app_secrets: list[SecretStr] = []
+    """App secrets, newest first; every one is tried, so that a secret can be rotated. A JSON list."""
+    verify_token: SecretStr = SecretStr("")
+    """The token typed into Meta's webhook form."""
+    access_token: SecretStr = SecretStr("")
+    """System-user token for the Cloud API."""
+    base_url: BaseUrl = "https://graph.facebook.com"
+    api_version: str = Field(default="v24.0", pattern=r"^v\d+\.\d+$")
+    business_account_ids: list[str] = []
+    default_phone_number_id: str = ""
+
+
+class HubSpotSettings(_Group):
+    """One HubSpot account."""
+
+    enabled: bool = False
+    access_token: SecretStr = SecretStr("")
+    """A service key or private-app token with crm.objects.contacts.read/write and crm.schemas.contacts.read/write."""
+    client_secret: SecretStr = SecretStr("")
+    """Checks the signatures of HubSpot's webhooks and workflow actions."""
+    base_url: BaseUrl = "https://api.hubapi.com"
+    api_version: str = Field(default="2026-09", pattern=r"^\d{4}-\d{2}$")
+    """The dated path segment, one constant for all calls."""
+    request_timeout: float = Field(default=20.0, gt=0)
+    """Seconds until an answer counts as lost."""
+    calls_in_flight: int = Field(default=4, ge=1, le=32)
+    """Drains of one writer that may wait for HubSpot at the same time."""
+    auto_setup: bool = True
+    """Let the role create its missing properties at start. False: it waits for `connector setup hubspot`."""
+
+
+class SalesforceSettings(_Group):
+    """One Salesforce org. With a private key JWT bearer is used, else client credentials."""
+
+    enabled: bool = False
+    consumer_key: SecretStr = SecretStr("")
+    consumer_secret: SecretStr = SecretStr("")
+    private_key_file: Path | None = None
+    username: str = ""
+    domain: str = "login"
+    base_url: BaseUrl = ""
+    api_version: str = Field(default="67.0", pattern=r"^\d+\.\d$")
+    person_object: Literal["Contact", "Lead"] = "Contact"
+    organization_id: str = ""
+    outbound_token: SecretStr = SecretStr("")
+
+
+class SyncSettings(_Group):
+    """Folding into desired state and writing it to a CRM."""
+
+    fold_batch: int = Field(default=500, ge=1)
+    """Records folded in one transaction."""
+    drain_batch: int = Field(default=400, ge=1)
+    """Waiting items claimed at once by a drain."""
+    max_waiting: int = Field(default=200_000, ge=1)
+    """Items waiting for the CRM above which the agent stops folding and Kafka holds the rest."""
+    lost_write_margin: float = Field(default=30.0, ge=0)
+    """Seconds added to the request timeout before a lost write that no unique key guards is looked up."""
+
+
+class StreamSettings(_Group):
+    """The batch agents."""
+
+    stalled_after: float = Field(default=30.0, gt=0)
+    """Seconds without progress, while there is work, until a role reports itself unready."""
+    exit_after: float = Field(default=90.0, gt=0)
+    """Seconds without progress, while there is work, until a role exits to be restarted."""
+    dead_letter_run: int = Field(default=200, ge=1)
+    """Dead letters in a row that stop a stage: a bad deploy must not empty a topic into dead.letters."""
+    dead_letter_share: float = Field(default=0.2, gt=0, le=1)
+    """Share of the last 1,000 records that may become dead letters before the stage stops."""
+
+
+class TriggerClient(_Group):
+    """A caller of POST /triggers/templates."""
+
+    name: str
+    secret: SecretStr
+    scopes: list[str] = ["send"]
+
+
+class TriggerSettings(_Group):
+    """Who may trigger sends."""
+
+    clients: list[TriggerClient] = []
+
+
+class HealthSettings(_Group):
+    """The port of /healthz, /readyz and /metrics of a role other than the ingress."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535)
+    """0: any free port, logged at start."""
+
+
+class LogSettings(_Group):
+    """Logs go to stderr."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto: console on a terminal, else JSON."""
+
+
+class Settings(BaseSettings):
+    """All settings, frozen. Read once by the command line and handed down."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CONNECTOR_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="ignore",
+        secrets_dir=os.environ.get("CONNECTOR_SECRETS_DIR"),
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    ingress: IngressSettings = IngressSettings()
+    whatsapp: WhatsAppSettings = WhatsAppSettings()
+    hubspot: HubSpotSettings = HubSpotSettings()
+    salesforce: SalesforceSettings = SalesforceSettings()
+    triggers: TriggerSettings = TriggerSettings()
+    sync: SyncSettings = SyncSettings()
+    streams: StreamSettings = StreamSettings()
+    health: HealthSettings = HealthSettings()
+    log: LogSettings = LogSettings()
+    default_region: str = Field(default="", pattern=r"^([A-Z]{2})?$")
+    """Country of phone numbers that people typed into the CRM without a country code, e.g. BR."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment. Raises `SettingsError` that names every wrong variable and what is valid."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            variable = "CONNECTOR_" + "__".join(str(part) for part in item["loc"]).upper()
+            source = "environment" if variable in os.environ else "default or nested value"
+            lines.append(f"{variable} ({source}): {item['msg']}")
+        raise SettingsError(
+            "The settings are not valid: " + "; ".join(lines),
+            advice="correct the variables named above; docs/configuration.md lists every setting",
+        ) from None
+    except SettingsParseError as error:
+        raise SettingsError(
+            f"The settings could not be read: {error}",
+            advice="lists are JSON, e.g. CONNECTOR_WHATSAPP__APP_SECRETS='[\"secret\"]'",
+        ) from None

@@ -1,0 +1,94 @@
+"""Connections to PostgreSQL, and which of its failures mean "wait" rather than "wrong"."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import orjson
+
+from connector.errors import Terminal, Transient
+
+Connection = asyncpg.pool.PoolConnectionProxy | asyncpg.Connection
+
+# A statement that runs longer than this is stuck behind something that a person should look at.
+_STATEMENT_TIMEOUT_SECONDS = 60.0
+
+_GONE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.QueryCanceledError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InternalClientError,
+)
+_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_WRONG = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.UndefinedTableError,
+    asyncpg.InvalidSchemaNameError,
+)
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        encoder=lambda value: b"\x01" + orjson.dumps(value),
+        decoder=lambda value: orjson.loads(value[1:]),
+        schema="pg_catalog",
+        format="binary",
+    )
+
+
+async def open_pool(url: str, *, size: int, application: str) -> asyncpg.Pool:
+    """A pool that connects lazily, so that a role starts (and waits, visibly) while the database is down."""
+    return asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=size,
+        command_timeout=_STATEMENT_TIMEOUT_SECONDS,
+        init=_prepare,
+        server_settings={"application_name": f"connector {application}"},
+    )
+
+
+@asynccontextmanager
+async def database_errors() -> AsyncIterator[None]:
+    """Turn what asyncpg raises into the connector's tree: gone → `Transient`, wrong → `Terminal`, rest unchanged."""
+    try:
+        yield
+    except _WRONG as error:
+        raise Terminal(
+            f"The database refuses us or lacks our tables: {error}.",
+            advice="check CONNECTOR_DATABASE__URL, then run: connector state migrate",
+        ) from error
+    except _AGAIN as error:
+        raise Transient(f"The database asks to repeat the transaction: {error}.", retry_after=0.05) from error
+    except _GONE as error:
+        raise Transient(f"The database does not answer: {type(error).__name__}: {error}.") from error
+
+
+@asynccontextmanager
+async def transaction(pool: asyncpg.Pool) -> AsyncIterator[Any]:
+    """One transaction on one connection; failures come out as the connector's errors."""
+    async with database_errors(), pool.acquire(timeout=10) as connection, connection.transaction():
+        yield connection
+
+
+async def close_pool(pool: asyncpg.Pool) -> None:
+    """Close within 5 s, whatever the server does."""
+    try:
+        await asyncio.wait_for(pool.close(), timeout=5)
+    except (TimeoutError, *_GONE):
+        pool.terminate()

@@ -1,0 +1,151 @@
+"""First tables: identity, what is relayed to Kafka, and one schema a CRM.
+
+A schema is written by one role only: `identity` by route, `hubspot` and `salesforce` by their sync role. `shared.outgoing`
+is appended to by every role and drained by the relay of the role that wrote the row.
+"""
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+IDENTITY = """
+CREATE SCHEMA identity;
+
+CREATE TABLE identity.contacts (
+    contact_id    uuid PRIMARY KEY,
+    first_seen_at timestamptz NOT NULL,
+    redirect_to   uuid,
+    redirected_at timestamptz,
+    reason        text
+);
+CREATE INDEX contacts_redirected ON identity.contacts (redirect_to) WHERE redirect_to IS NOT NULL;
+
+-- contact_id is NULL between the insert that reserves the row and the decision, inside one transaction.
+CREATE TABLE identity.aliases (
+    kind                text NOT NULL,        -- bsuid | phone
+    value               text NOT NULL,
+    contact_id          uuid,
+    since               timestamptz NOT NULL, -- time of the event that made this assignment
+    previous_contact_id uuid,                 -- who held it before `since`
+    released_at         timestamptz,          -- the person gave it up (number change); the next sighting is somebody new
+    PRIMARY KEY (kind, value)
+);
+CREATE INDEX aliases_of_contact ON identity.aliases (contact_id);
+
+-- Who wrote or received a message: a status finds its person here, a replay finds the same person again.
+CREATE TABLE identity.messages (
+    wamid           text PRIMARY KEY,
+    contact_id      uuid NOT NULL,
+    first_event_id  text NOT NULL,
+    received_at     timestamptz NOT NULL,
+    topic           text NOT NULL,
+    partition       int NOT NULL,
+    "offset"        bigint NOT NULL
+);
+
+CREATE TABLE identity.conflicts (
+    event_id       text NOT NULL,
+    kind           text NOT NULL,
+    value          text NOT NULL,
+    at             timestamptz NOT NULL,
+    kept_contact   uuid NOT NULL,
+    other_contact  uuid NOT NULL,
+    decision       text NOT NULL,
+    PRIMARY KEY (event_id, kind, value)
+);
+
+CREATE TABLE identity.offsets (
+    topic text NOT NULL, partition int NOT NULL, next_offset bigint NOT NULL, PRIMARY KEY (topic, partition)
+);
+"""
+
+SHARED = """
+CREATE SCHEMA shared;
+
+-- What follows from a state change: written in the same transaction, relayed to Kafka at least once.
+CREATE TABLE shared.outgoing (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    stage      text NOT NULL,
+    topic      text NOT NULL,
+    key        bytea NOT NULL,
+    value      bytea NOT NULL,
+    headers    jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX outgoing_of_stage ON shared.outgoing (stage, id);
+"""
+
+SINK = """
+CREATE SCHEMA {sink};
+
+-- What the CRM should say about each person (facts, desired_version) and what it was told (written_version).
+CREATE TABLE {sink}.contacts (
+    contact_id      uuid PRIMARY KEY,
+    facts           jsonb NOT NULL,
+    desired_version bigint NOT NULL DEFAULT 0,
+    written_version bigint NOT NULL DEFAULT 0,
+    record_id       text,
+    created_by_us   boolean NOT NULL DEFAULT false,
+    rekey           boolean NOT NULL DEFAULT false,  -- the record carries another key: write by record id once
+    redirect_to     uuid,
+    priority        smallint NOT NULL DEFAULT 0,     -- 0 live, 1 statuses, 2 replay
+    fresh_at        timestamptz NOT NULL,
+    waiting_since   timestamptz,
+    attempts        int NOT NULL DEFAULT 0,
+    not_before      timestamptz NOT NULL DEFAULT '-infinity',
+    lease_until     timestamptz NOT NULL DEFAULT '-infinity',
+    problem         text                             -- why the CRM refused the desired version; NULL while fine
+);
+CREATE INDEX contacts_waiting ON {sink}.contacts (priority, fresh_at DESC)
+    WHERE desired_version > written_version AND problem IS NULL AND redirect_to IS NULL;
+CREATE INDEX contacts_record ON {sink}.contacts (record_id) WHERE record_id IS NOT NULL;
+
+CREATE TABLE {sink}.activities (
+    wamid            text PRIMARY KEY,
+    contact_id       uuid,                            -- NULL: a status whose message and person are not known yet
+    facts            jsonb NOT NULL,
+    desired_version  bigint NOT NULL DEFAULT 0,
+    written_version  bigint NOT NULL DEFAULT 0,
+    record_id        text,
+    on_record_id     text,                            -- the CRM contact record it hangs on
+    priority         smallint NOT NULL DEFAULT 0,
+    fresh_at         timestamptz NOT NULL,
+    waiting_since    timestamptz,
+    attempts         int NOT NULL DEFAULT 0,
+    not_before       timestamptz NOT NULL DEFAULT '-infinity',
+    intent_at        timestamptz,                     -- a create was begun and its result is not known
+    lookups          smallint NOT NULL DEFAULT 0,     -- times an in-doubt create was looked up in vain
+    problem          text,
+    topic            text NOT NULL,
+    partition        int NOT NULL,
+    "offset"         bigint NOT NULL
+);
+CREATE INDEX activities_waiting ON {sink}.activities (priority, fresh_at DESC)
+    WHERE desired_version > written_version AND problem IS NULL AND contact_id IS NOT NULL;
+CREATE INDEX activities_of_contact ON {sink}.activities (contact_id);
+CREATE INDEX activities_on_record ON {sink}.activities (on_record_id) WHERE on_record_id IS NOT NULL;
+
+-- CRM contact records left over by a merge, until they are deleted or flagged.
+CREATE TABLE {sink}.retirements (
+    record_id     text PRIMARY KEY,
+    contact_id    uuid NOT NULL,                      -- who the record's person is now
+    created_by_us boolean NOT NULL,
+    requested_at  timestamptz NOT NULL DEFAULT now(),
+    not_before    timestamptz NOT NULL DEFAULT '-infinity',
+    attempts      int NOT NULL DEFAULT 0,
+    outcome       text,                               -- deleted | flagged: …
+    settled_at    timestamptz
+);
+
+CREATE TABLE {sink}.offsets (
+    topic text NOT NULL, partition int NOT NULL, next_offset bigint NOT NULL, PRIMARY KEY (topic, partition)
+);
+"""
+
+
+def upgrade() -> None:
+    op.execute(IDENTITY)
+    op.execute(SHARED)
+    for sink in ("hubspot", "salesforce"):
+        op.execute(SINK.format(sink=sink))

@@ -1,0 +1,70 @@
+"""Every topic, declared once: name, key, value, retention, cleanup. A public contract.
+
+`connector topics create` makes them; `schemas/` is generated from the value models. Nothing else names a topic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from connector.events import AccountEvent, ConversationEvent, DeadLetter, WhatsAppUpdate
+
+_DAY_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topic:
+    """One topic. `retention_ms` is time-based deletion; no topic is compacted: the log is the truth."""
+
+    name: str
+    key: str
+    value: Any
+    retention_ms: int
+    description: str
+    max_message_bytes: int = 12 * 1024 * 1024
+
+    def full_name(self, prefix: str) -> str:
+        """The name on the broker of a deployment that shares a cluster."""
+        return prefix + self.name
+
+    @property
+    def configs(self) -> dict[str, str]:
+        """Topic-level broker settings."""
+        return {
+            "cleanup.policy": "delete",
+            "retention.ms": str(self.retention_ms),
+            "max.message.bytes": str(self.max_message_bytes),
+        }
+
+
+WHATSAPP_UPDATES = Topic(
+    name="whatsapp.updates",
+    key="the customer: from_user_id, else from; statuses recipient_user_id, else recipient_id; account fields the WABA",
+    value=WhatsAppUpdate,
+    retention_ms=30 * _DAY_MS,
+    description="Every message, status and account update of every webhook, verbatim.",
+)
+CONVERSATION_EVENTS = Topic(
+    name="conversation.events",
+    key="contact id; for a status of an unknown person its wamid",
+    value=ConversationEvent,
+    retention_ms=365 * _DAY_MS,
+    description="Canonical events with their person: the log that every CRM is a fold of.",
+)
+ACCOUNT_EVENTS = Topic(
+    name="account.events",
+    key="WABA id",
+    value=AccountEvent,
+    retention_ms=30 * _DAY_MS,
+    description="What Meta says about the business's account, numbers and templates.",
+)
+DEAD_LETTERS = Topic(
+    name="dead.letters",
+    key="stage",
+    value=DeadLetter,
+    retention_ms=30 * _DAY_MS,
+    description="What a stage could not understand or apply, with the original bytes.",
+)
+
+ALL_TOPICS = (WHATSAPP_UPDATES, CONVERSATION_EVENTS, ACCOUNT_EVENTS, DEAD_LETTERS)
