@@ -1,0 +1,78 @@
+"""The HubSpot simulator, complete: portal, journal, faults and its ASGI application."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from connector.sandbox.control import control_routes
+from connector.sandbox.faults import FaultPlan
+from connector.sandbox.gateway import Gateway
+from connector.sandbox.hubspot.app import HubSpotApp
+from connector.sandbox.hubspot.config import HubSpotConfig
+from connector.sandbox.hubspot.portal import Portal
+from connector.sandbox.journal import Journal
+
+
+class HubSpotSandbox:
+    """A simulated HubSpot. Tests may use `portal`, `journal` and `faults` directly, in-process.
+
+    `clock` gives Unix seconds; search lag and rate limits follow it.
+    """
+
+    def __init__(
+        self, config: HubSpotConfig | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        self.journal = Journal(clock=clock)
+        self.faults = FaultPlan()
+        self.portal = Portal(config or HubSpotConfig(), clock=clock)
+        self._gateway = Gateway(HubSpotApp(self.portal), journal=self.journal, faults=self.faults)
+        routes = control_routes(
+            journal=self.journal,
+            faults=self.faults,
+            reset=self.reset,
+            state=self.state,
+            state_path="/_sandbox/hubspot/state",
+        )
+        self.app = Starlette(routes=[*routes, Route("/{path:path}", _Everything(self))])
+
+    def reset(self, changes: dict[str, Any] | None = None) -> None:
+        """Start over with an empty portal; `changes` are fields of HubSpotConfig that change for good.
+
+        Raises:
+            pydantic.ValidationError: a field is unknown or its value not valid; nothing was changed.
+
+        """
+        config = HubSpotConfig.model_validate({**self.portal.config.model_dump(), **(changes or {})})
+        self.portal = Portal(config, clock=self._clock)
+        self.journal.clear()
+        self.faults.clear(seed=config.seed)
+        self._gateway.simulator = HubSpotApp(self.portal)
+
+    def state(self) -> dict[str, Any]:
+        """Return every record, as `Portal.state` does."""
+        return self.portal.state()
+
+    def release(self) -> None:
+        """End every stall, for the server to stop."""
+        self._gateway.release()
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request of the API."""
+        await self._gateway(scope, receive, send)
+
+
+class _Everything:
+    """An ASGI application, so that Starlette passes every method and leaves the answer alone."""
+
+    def __init__(self, sandbox: HubSpotSandbox) -> None:
+        self._sandbox = sandbox
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._sandbox.serve(scope, receive, send)
