@@ -1,0 +1,202 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from connector.sandbox import Fault, FaultPlan, HubSpotConfig, SandboxServer
+from connector.sandbox.hubspot import PERSON_TOKEN
+from tests.unit.hubspot_client import OBJECTS, PROPERTIES, TOKEN, contact, message, portal
+
+UPSERT = f"{OBJECTS}/contacts/batch/upsert"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[SandboxServer]:
+    """Serve the simulator on a port of its own."""
+    async with SandboxServer(hubspot=HubSpotConfig()) as running:
+        yield running
+
+
+@pytest.fixture
+async def http(server: SandboxServer) -> AsyncIterator[httpx.AsyncClient]:
+    """Open a client with a token and a short read timeout, and our key property."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(base_url=server.hubspot_url, headers=headers, timeout=5) as client:
+        definition = {
+            "name": "whatsapp_contact_key",
+            "label": "Key",
+            "type": "string",
+            "fieldType": "text",
+            "groupName": "contactinformation",
+            "hasUniqueValue": True,
+        }
+        await client.post(f"{PROPERTIES}/contacts", json=definition)
+        yield client
+
+
+@pytest.mark.parametrize(("when", "written"), [("before", 0), ("after", 1)])
+async def test_a_reset_leaves_the_write_or_not(
+    server: SandboxServer, http: httpx.AsyncClient, when: str, written: int
+):
+    """A reset before handling wrote nothing; one after it lost only the answer, and the journal knows."""
+    server.hubspot.faults.add(Fault.model_validate({"kind": "reset", "when": when, "times": 1}))
+    with pytest.raises(httpx.TransportError):
+        await http.post(UPSERT, json={"inputs": [contact("k")]})
+    call = next(server.hubspot.journal.calls(path="*/upsert"))
+    assert call.status is None
+    assert [effect.action for effect in call.effects] == ["created"] * written
+    assert len(server.hubspot.portal.contacts) == written
+
+
+@pytest.mark.parametrize(("when", "written"), [("before", 0), ("after", 1)])
+async def test_a_stall_never_answers(server: SandboxServer, http: httpx.AsyncClient, when: str, written: int):
+    """A stalled request runs into the client's timeout; only one stalled after handling wrote."""
+    server.hubspot.faults.add(Fault.model_validate({"kind": "stall", "when": when, "times": 1}))
+    with pytest.raises(httpx.ReadTimeout):
+        await http.post(UPSERT, json={"inputs": [contact("k")]}, timeout=0.2)
+    assert len(server.hubspot.portal.contacts) == written
+
+
+async def test_a_late_request_is_written_after_its_client_left(
+    server: SandboxServer, http: httpx.AsyncClient
+):
+    """Latency beyond the client's timeout delays the write, it does not prevent it."""
+    server.hubspot.faults.add(Fault.model_validate({"kind": "latency", "seconds": 0.4, "times": 1}))
+    with pytest.raises(httpx.ReadTimeout):
+        await http.post(UPSERT, json={"inputs": [contact("k")]}, timeout=0.1)
+    assert len(server.hubspot.portal.contacts) == 0
+    async with asyncio.timeout(5):
+        while not len(server.hubspot.portal.contacts):  # noqa: ASYNC110 - nothing tells of a late write
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", ["truncated_body", "not_json", "incomplete_body"])
+async def test_broken_bodies_break_after_the_write(server: SandboxServer, http: httpx.AsyncClient, kind: str):
+    """A body that cannot be read comes from a request that was handled."""
+    server.hubspot.faults.add(Fault.model_validate({"kind": kind, "times": 1}))
+    with pytest.raises((json.JSONDecodeError, httpx.RemoteProtocolError, httpx.ReadError)):
+        (await http.post(UPSERT, json={"inputs": [contact("k")]})).json()
+    assert len(server.hubspot.portal.contacts) == 1
+
+
+@pytest.mark.parametrize(("kind", "left"), [("empty_results", 0), ("missing_results", 2)])
+async def test_results_can_be_missing_without_an_error(kind: str, left: int):
+    """A success may silently lack results of records that were written."""
+    async with portal() as hubspot:
+        hubspot.sandbox.faults.add(Fault.model_validate({"kind": kind, "times": 1}))
+        answer = await hubspot.upsert(contact("a"), contact("b"), contact("c"))
+        assert (answer.status_code, len(answer.json()["results"])) == (200, left)
+        assert "errors" not in answer.json()
+        assert len(hubspot.sandbox.portal.contacts) == 3
+
+
+@pytest.mark.parametrize("status", [401, 423, 429, 477, 500, 502, 503, 504])
+async def test_error_statuses_write_nothing_unless_they_come_after(status: int):
+    """An error status before handling wrote nothing, after handling it hides a write."""
+    async with portal() as hubspot:
+        fault = {"kind": "status", "status": status, "times": 1, "retry_after": "7"}
+        hubspot.sandbox.faults.add(Fault.model_validate(fault))
+        answer = await hubspot.upsert(contact("a"))
+        assert (answer.status_code, answer.headers["Retry-After"]) == (status, "7")
+        assert len(hubspot.sandbox.portal.contacts) == 0
+        hubspot.sandbox.faults.add(Fault.model_validate({**fault, "when": "after"}))
+        assert (await hubspot.upsert(contact("a"))).status_code == status
+        assert len(hubspot.sandbox.portal.contacts) == 1
+
+
+async def test_poison_refuses_one_record_of_a_batch():
+    """A record with the poisoned text is refused, its neighbours with trace ids are written."""
+    async with portal() as hubspot:
+        hubspot.sandbox.faults.add(Fault.model_validate({"kind": "poison", "text": "☠"}))
+        answer = await hubspot.log(
+            message("a", trace="1"), message("b", trace="2", hs_communication_body="so ☠ bad")
+        )
+        assert answer.json()["errors"][0]["context"]["objectWriteTraceId"] == ["2"]
+        assert len(hubspot.sandbox.portal.communications) == 1
+
+
+async def test_faults_pass_a_person_by():
+    """What a person does on a screen meets no fault."""
+    async with portal() as hubspot:
+        hubspot.sandbox.faults.add(Fault.model_validate({"kind": "status", "status": 500}))
+        answer = await hubspot.post(UPSERT, {"inputs": [contact("a")]}, token=PERSON_TOKEN)
+        assert answer.status_code == 200
+
+
+def test_a_fault_meets_the_next_n_requests_of_its_path():
+    """skip, times, method and path decide which requests a fault meets."""
+    plan = FaultPlan()
+    fault = {"kind": "status", "status": 500, "path": "*/upsert", "method": "POST", "skip": 1, "times": 2}
+    plan.add(Fault.model_validate(fault))
+    requests = [("GET", "/a/upsert"), ("POST", "/a/read"), *[("POST", "/a/upsert")] * 5]
+    met = [bool(plan.draw(method=method, path=path)) for method, path in requests]
+    assert met == [False, False, False, True, True, False, False]
+
+
+def test_the_same_seed_draws_the_same_faults():
+    """Probabilities are reproducible and neither always nor never."""
+    draws = []
+    for _ in range(2):
+        plan = FaultPlan(seed=7)
+        plan.add(Fault.model_validate({"kind": "reset", "probability": 0.3}))
+        draws.append([bool(plan.draw(method="GET", path="/")) for _ in range(200)])
+    assert draws[0] == draws[1]
+    assert 30 < sum(draws[0]) < 90
+
+
+async def test_two_writes_of_one_contact_at_once_are_a_violation():
+    """Overlapping writes of one contact are recorded, of two contacts not, one after the other not."""
+    async with portal() as hubspot:
+        one, two = [await hubspot.contact(key) for key in "12"]
+        journal = hubspot.sandbox.journal
+        hubspot.sandbox.faults.add(Fault.model_validate({"kind": "latency", "seconds": 0.05}))
+        await asyncio.gather(hubspot.upsert(contact("1")), hubspot.log(message("a", contact_id=two)))
+        await hubspot.upsert(contact("1"))
+        assert journal.violations == []
+        await asyncio.gather(hubspot.upsert(contact("1")), hubspot.log(message("b", contact_id=one)))
+        assert [(item.kind, item.subject) for item in journal.violations] == [("overlapping_writes", one)]
+
+
+async def test_two_creations_of_one_contact_at_once_are_a_violation():
+    """Two upserts of a key that has no record yet overlap by the key."""
+    async with portal() as hubspot:
+        hubspot.sandbox.faults.add(Fault.model_validate({"kind": "latency", "seconds": 0.05}))
+        await asyncio.gather(hubspot.upsert(contact("k")), hubspot.upsert(contact("k")))
+        subjects = {item.subject for item in hubspot.sandbox.journal.violations}
+        assert "whatsapp_contact_key=k" in subjects
+
+
+async def test_the_control_api_does_what_the_objects_do():
+    """Faults, journal, state and reset work over HTTP, and a wrong fault is refused with its reason."""
+    async with portal() as hubspot:
+        wrong = await hubspot.http.post("/_sandbox/faults", json={"kind": "latency"})
+        assert wrong.status_code == 400
+        assert "needs `seconds`" in wrong.text
+        fault = {"kind": "status", "status": 503, "path": "*/upsert"}
+        number = (await hubspot.http.post("/_sandbox/faults", json=fault)).json()["numbers"][0]
+        assert (await hubspot.upsert(contact("k"))).status_code == 503
+        await hubspot.http.delete(f"/_sandbox/faults/{number}")
+        contact_id = await hubspot.contact("k")
+        journal = (await hubspot.http.get("/_sandbox/journal", params={"path": "*/upsert"})).json()
+        assert [call["status"] for call in journal["calls"]] == [503, 200]
+        assert journal["calls"][1]["effects"] == [
+            {"action": "created", "object_type": "contacts", "record_id": contact_id}
+        ]
+        assert journal["counters"][f"POST {UPSERT} 503"] == 1
+        state = (await hubspot.http.get("/_sandbox/hubspot/state")).json()
+        assert state["contacts"][0]["id"] == contact_id
+        assert state["contacts"][0]["writers"] == ["INTEGRATION:31415926"]
+        await hubspot.http.post("/_sandbox/reset", json={"unique_communications": False})
+        assert hubspot.sandbox.portal.config.unique_communications is False
+        assert (await hubspot.http.get("/_sandbox/hubspot/state")).json()["counts"]["contacts"] == 0
+
+
+async def test_the_journal_counts_calls_and_their_records():
+    """Calls are counted by path and status, and each knows how many records it carried."""
+    async with portal() as hubspot:
+        await hubspot.upsert(contact("a"), contact("b"))
+        journal = hubspot.sandbox.journal
+        assert journal.count(path="*/contacts/batch/*", status=200) == 1
+        assert [call.inputs for call in journal.calls(path="*/upsert")] == [2]
