@@ -1,8 +1,7 @@
 from typing import Any
 
 import pytest
-
-from tests.unit.hubspot_client import ASSOCIATIONS, OBJECTS, message, portal
+from sandbox_portal import ASSOCIATIONS, OBJECTS, message, portal
 
 
 async def test_a_message_is_logged_with_its_association_inline():

@@ -1,7 +1,7 @@
 import pytest
+from sandbox_portal import OBJECTS, contact, message, portal
 
 from connector.sandbox.hubspot import PERSON_TOKEN
-from tests.unit.hubspot_client import OBJECTS, contact, message, portal
 
 
 async def test_upsert_creates_then_updates_by_the_unique_key():

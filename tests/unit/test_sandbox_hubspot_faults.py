@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from sandbox_portal import OBJECTS, PROPERTIES, TOKEN, contact, message, portal
 
 from connector.sandbox import Fault, FaultPlan, HubSpotConfig, SandboxServer
 from connector.sandbox.hubspot import PERSON_TOKEN
-from tests.unit.hubspot_client import OBJECTS, PROPERTIES, TOKEN, contact, message, portal
 
 UPSERT = f"{OBJECTS}/contacts/batch/upsert"
 

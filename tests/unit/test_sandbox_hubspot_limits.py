@@ -1,9 +1,9 @@
 from typing import Any
 
 import pytest
+from sandbox_portal import OBJECTS, Client, portal
 
 from connector.sandbox.hubspot import PERSON_TOKEN
-from tests.unit.hubspot_client import OBJECTS, Client, portal
 
 READ = {"inputs": [{"id": "1"}]}
 

@@ -1,7 +1,7 @@
 import pytest
+from sandbox_portal import OBJECTS, PROPERTIES, TOKEN, portal
 
 from connector.sandbox.hubspot import AppToken
-from tests.unit.hubspot_client import OBJECTS, PROPERTIES, TOKEN, portal
 
 
 async def test_a_property_name_is_taken_once():
