@@ -4,7 +4,7 @@ import pytest
 from sandbox_portal import ASSOCIATIONS, OBJECTS, message, portal
 
 
-async def test_a_message_is_logged_with_its_association_inline():
+async def test_a_message_is_logged_with_its_association_inline() -> None:
     """One create logs the message and puts it on the contact's timeline."""
     async with portal() as hubspot:
         contact_id = await hubspot.contact("k")
@@ -17,7 +17,7 @@ async def test_a_message_is_logged_with_its_association_inline():
 @pytest.mark.parametrize(
     "missing", ["hs_communication_channel_type", "hs_communication_logged_from", "hs_timestamp"]
 )
-async def test_mandatory_properties_are_mandatory(missing: str):
+async def test_mandatory_properties_are_mandatory(missing: str) -> None:
     """A create without one of the three mandatory properties is refused and names it."""
     async with portal() as hubspot:
         item = message("m")
@@ -36,7 +36,7 @@ async def test_mandatory_properties_are_mandatory(missing: str):
     ],
     ids=lambda changes: next(iter(changes)),
 )
-async def test_values_that_portals_refuse_are_refused(changes: dict[str, str]):
+async def test_values_that_portals_refuse_are_refused(changes: dict[str, str]) -> None:
     """logged_from takes CRM only, the channel is WHATS_APP, and a body has at most 65,536 characters."""
     async with portal() as hubspot:
         assert (await hubspot.log(message("m", **changes))).status_code == 400
@@ -51,7 +51,7 @@ async def test_values_that_portals_refuse_are_refused(changes: dict[str, str]):
     ],
     ids=["unknown-contact", "type-of-the-other-direction"],
 )
-async def test_a_wrong_association_refuses_the_create(association: dict[str, Any]):
+async def test_a_wrong_association_refuses_the_create(association: dict[str, Any]) -> None:
     """An unknown contact or a type of the other direction writes nothing."""
     async with portal() as hubspot:
         contact_id = await hubspot.contact("k")
@@ -71,7 +71,7 @@ async def test_a_wrong_association_refuses_the_create(association: dict[str, Any
 )
 async def test_a_repeated_unique_value_rejects_the_batch(
     answer_kind: str, status: int, category: str, text: str
-):
+) -> None:
     """In batch scope a repeated value refuses the good records too, even with trace ids."""
     async with portal(duplicate_answer=answer_kind, duplicate_scope="batch") as hubspot:
         await hubspot.log(message("m"))
@@ -82,7 +82,7 @@ async def test_a_repeated_unique_value_rejects_the_batch(
         assert len(hubspot.sandbox.portal.communications) == 1
 
 
-async def test_a_repeated_unique_value_in_item_scope_spares_the_others():
+async def test_a_repeated_unique_value_in_item_scope_spares_the_others() -> None:
     """In item scope the others are written and the repeated one is named by its trace id."""
     async with portal(duplicate_scope="item") as hubspot:
         await hubspot.log(message("m"))
@@ -92,14 +92,14 @@ async def test_a_repeated_unique_value_in_item_scope_spares_the_others():
         assert len(hubspot.sandbox.portal.communications) == 2
 
 
-async def test_a_unique_value_twice_in_one_create_is_refused():
+async def test_a_unique_value_twice_in_one_create_is_refused() -> None:
     """Two inputs of one create cannot hold the same unique value."""
     async with portal() as hubspot:
         assert (await hubspot.log(message("m"), message("m"))).status_code == 400
         assert len(hubspot.sandbox.portal.communications) == 0
 
 
-async def test_the_400_names_a_record_that_never_will_exist_first():
+async def test_the_400_names_a_record_that_never_will_exist_first() -> None:
     """The first id in the message is not the existing record, the last one is."""
     async with portal() as hubspot:
         existing = (await hubspot.log(message("m"))).json()["results"][0]["id"]
@@ -109,7 +109,7 @@ async def test_the_400_names_a_record_that_never_will_exist_first():
         assert (await hubspot.get(f"{OBJECTS}/communications/{half_made}")).status_code == 404
 
 
-async def test_without_the_unique_property_a_repeated_create_doubles():
+async def test_without_the_unique_property_a_repeated_create_doubles() -> None:
     """Where communications cannot be unique, a blind repetition makes a second activity."""
     async with portal(unique_communications=False) as hubspot:
         await hubspot.log(message("m"))
@@ -117,7 +117,7 @@ async def test_without_the_unique_property_a_repeated_create_doubles():
         assert hubspot.sandbox.portal.state()["doubled"]["communications"] == {"m": 2}
 
 
-async def test_messages_are_found_by_their_unique_id():
+async def test_messages_are_found_by_their_unique_id() -> None:
     """One batch read by the unique property settles which messages exist."""
     async with portal() as hubspot:
         await hubspot.log(message("m"))
@@ -129,7 +129,7 @@ async def test_messages_are_found_by_their_unique_id():
         assert answer.json()["errors"][0]["context"]["ids"] == ["n"]
 
 
-async def test_associations_are_read_in_pages():
+async def test_associations_are_read_in_pages() -> None:
     """A contact's messages come in pages, the last without paging; both reads agree."""
     async with portal(association_page=3) as hubspot:
         contact_id = await hubspot.contact("k")
@@ -151,7 +151,7 @@ async def test_associations_are_read_in_pages():
         assert listed.json()["results"][0]["associationTypes"][0]["typeId"] == 82
 
 
-async def test_records_without_associations_are_errors():
+async def test_records_without_associations_are_errors() -> None:
     """A batch read names records without associations instead of giving them an empty list."""
     async with portal() as hubspot:
         contact_id = await hubspot.contact("k")
@@ -162,7 +162,7 @@ async def test_records_without_associations_are_errors():
         assert answer.json()["errors"][0]["subCategory"] == "crm.associations.NO_ASSOCIATIONS_FOUND"
 
 
-async def test_association_batches_report_unknown_ids_beside_the_good_pairs():
+async def test_association_batches_report_unknown_ids_beside_the_good_pairs() -> None:
     """Pairs with an unknown end are in errors[], the others are associated."""
     async with portal(partial_status="multi_status") as hubspot:
         contact_id = await hubspot.contact("k")
@@ -176,7 +176,7 @@ async def test_association_batches_report_unknown_ids_beside_the_good_pairs():
         assert hubspot.sandbox.portal.associations.of("contacts", contact_id, "communications") == [logged]
 
 
-async def test_associations_can_be_moved_from_one_contact_to_another():
+async def test_associations_can_be_moved_from_one_contact_to_another() -> None:
     """Archive and create re-point a message; each direction shows it."""
     async with portal() as hubspot:
         first, second = [await hubspot.contact(key) for key in "12"]

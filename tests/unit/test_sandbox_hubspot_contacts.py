@@ -4,7 +4,7 @@ from sandbox_portal import OBJECTS, contact, message, portal
 from connector.sandbox.hubspot import PERSON_TOKEN
 
 
-async def test_upsert_creates_then_updates_by_the_unique_key():
+async def test_upsert_creates_then_updates_by_the_unique_key() -> None:
     """The second upsert of a key updates the record of the first and says `new: false`."""
     async with portal() as hubspot:
         first = (await hubspot.upsert(contact("k", firstname="Ana"))).json()["results"][0]
@@ -15,7 +15,7 @@ async def test_upsert_creates_then_updates_by_the_unique_key():
         assert len(hubspot.sandbox.portal.contacts) == 1
 
 
-async def test_upsert_results_are_not_in_input_order():
+async def test_upsert_results_are_not_in_input_order() -> None:
     """Results come in another order than the inputs and hold the key to join them by."""
     async with portal() as hubspot:
         keys = [f"k{number}" for number in range(50)]
@@ -26,7 +26,7 @@ async def test_upsert_results_are_not_in_input_order():
         assert not any("objectWriteTraceId" in result for result in results)
 
 
-async def test_more_than_100_inputs_are_refused():
+async def test_more_than_100_inputs_are_refused() -> None:
     """A batch of 101 is refused whole, one of 100 is written."""
     async with portal() as hubspot:
         inputs = [contact(f"k{number}") for number in range(101)]
@@ -36,7 +36,7 @@ async def test_more_than_100_inputs_are_refused():
 
 
 @pytest.mark.parametrize("name", ["firstname", "hs_object_id", None], ids=["plain", "record-id", "missing"])
-async def test_upsert_needs_a_unique_id_property(name: str | None):
+async def test_upsert_needs_a_unique_id_property(name: str | None) -> None:
     """Upserting by a property that is not unique is refused with HubSpot's message."""
     async with portal() as hubspot:
         item = {"id": "1", "properties": {"lastname": "A"}, **({"idProperty": name} if name else {})}
@@ -45,7 +45,7 @@ async def test_upsert_needs_a_unique_id_property(name: str | None):
         assert "Unable to perform update/upsert by non-unique 0-1 property" in answer.json()["message"]
 
 
-async def test_one_bad_record_rejects_the_whole_batch_without_trace_ids():
+async def test_one_bad_record_rejects_the_whole_batch_without_trace_ids() -> None:
     """Without trace ids nothing of a batch is written when one record is bad."""
     async with portal() as hubspot:
         answer = await hubspot.upsert(contact("good"), contact("bad", no_such_property="x"))
@@ -58,7 +58,7 @@ async def test_one_bad_record_rejects_the_whole_batch_without_trace_ids():
 @pytest.mark.parametrize(
     ("partial_status", "status"), [("success", 200), ("multi_status", 207)], ids=["success", "207"]
 )
-async def test_trace_ids_spare_the_good_records(partial_status: str, status: int):
+async def test_trace_ids_spare_the_good_records(partial_status: str, status: int) -> None:
     """With a trace id each, the good records are written and the bad ones named by trace id."""
     async with portal(partial_status=partial_status) as hubspot:
         answer = await hubspot.upsert(
@@ -71,7 +71,7 @@ async def test_trace_ids_spare_the_good_records(partial_status: str, status: int
         assert [result["properties"]["whatsapp_contact_key"] for result in document["results"]] == ["good"]
 
 
-async def test_repeated_trace_ids_spare_nothing():
+async def test_repeated_trace_ids_spare_nothing() -> None:
     """Trace ids that are not unique give no partial success."""
     async with portal() as hubspot:
         answer = await hubspot.upsert(
@@ -81,7 +81,7 @@ async def test_repeated_trace_ids_spare_nothing():
         assert len(hubspot.sandbox.portal.contacts) == 0
 
 
-async def test_upserts_by_email_have_no_partial_success():
+async def test_upserts_by_email_have_no_partial_success() -> None:
     """With idProperty=email one bad record rejects the batch, trace ids or not."""
     async with portal() as hubspot:
         inputs = [
@@ -92,7 +92,7 @@ async def test_upserts_by_email_have_no_partial_success():
         assert len(hubspot.sandbox.portal.contacts) == 0
 
 
-async def test_a_key_twice_in_one_batch_rejects_it_even_with_trace_ids():
+async def test_a_key_twice_in_one_batch_rejects_it_even_with_trace_ids() -> None:
     """A repeated key is a 400 for the whole batch that names the key in context.ids."""
     async with portal() as hubspot:
         answer = await hubspot.upsert(
@@ -105,7 +105,7 @@ async def test_a_key_twice_in_one_batch_rejects_it_even_with_trace_ids():
         assert len(hubspot.sandbox.portal.contacts) == 0
 
 
-async def test_associations_in_an_upsert_are_dropped_silently():
+async def test_associations_in_an_upsert_are_dropped_silently() -> None:
     """An upsert takes associations without a word and makes none."""
     async with portal() as hubspot:
         contact_id = await hubspot.contact("k")
@@ -122,7 +122,7 @@ async def test_associations_in_an_upsert_are_dropped_silently():
         assert hubspot.sandbox.portal.associations.of("contacts", contact_id, "communications") == []
 
 
-async def test_emails_come_back_in_lower_case():
+async def test_emails_come_back_in_lower_case() -> None:
     """An address is stored and answered in lower case."""
     async with portal() as hubspot:
         result = (await hubspot.upsert(contact("k", email="Ana@Example.TEST"))).json()["results"][0]
@@ -144,7 +144,7 @@ async def test_emails_come_back_in_lower_case():
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
-async def test_values_are_validated_by_type(properties: dict[str, str], code: str):
+async def test_values_are_validated_by_type(properties: dict[str, str], code: str) -> None:
     """A value that its property's type does not allow is refused with HubSpot's code."""
     async with portal() as hubspot:
         await hubspot.add_property("contacts", "a_day", type="date", fieldType="date")
@@ -155,7 +155,7 @@ async def test_values_are_validated_by_type(properties: dict[str, str], code: st
         assert f'"error":"{code}"' in answer.json()["message"]
 
 
-async def test_times_are_stored_as_iso_in_utc():
+async def test_times_are_stored_as_iso_in_utc() -> None:
     """Epoch milliseconds and ISO times of any zone come back as UTC, milliseconds only if there are any."""
     async with portal() as hubspot:
         await hubspot.add_property("contacts", "a_time", type="datetime", fieldType="date")
@@ -167,7 +167,7 @@ async def test_times_are_stored_as_iso_in_utc():
             assert result["properties"]["a_time"] == stored
 
 
-async def test_an_empty_string_clears_a_value():
+async def test_an_empty_string_clears_a_value() -> None:
     """Writing "" leaves the property without a value, and the clearing is in its history."""
     async with portal() as hubspot:
         contact_id = await hubspot.contact("k", firstname="Ana")
@@ -180,7 +180,7 @@ async def test_an_empty_string_clears_a_value():
         assert [version["value"] for version in history] == ["", "Ana"]
 
 
-async def test_batch_read_names_misses():
+async def test_batch_read_names_misses() -> None:
     """A batch read by key returns what there is and names the rest in context.ids."""
     async with portal(partial_status="multi_status") as hubspot:
         await hubspot.contact("k")
@@ -194,7 +194,7 @@ async def test_batch_read_names_misses():
         assert answer.json()["errors"][0]["context"]["ids"] == ["gone"]
 
 
-async def test_batch_read_with_history_takes_50():
+async def test_batch_read_with_history_takes_50() -> None:
     """With propertiesWithHistory a batch read takes 50 inputs instead of 100."""
     async with portal() as hubspot:
         inputs = [{"id": str(number)} for number in range(51)]
@@ -205,7 +205,7 @@ async def test_batch_read_with_history_takes_50():
         assert (await hubspot.post(path, {"inputs": inputs})).status_code == 200
 
 
-async def test_batch_update_writes_known_ids_beside_unknown_ones():
+async def test_batch_update_writes_known_ids_beside_unknown_ones() -> None:
     """Unknown ids of a batch update are named and the others written, without any trace id."""
     async with portal() as hubspot:
         contact_id = await hubspot.contact("k")
@@ -222,7 +222,7 @@ async def test_batch_update_writes_known_ids_beside_unknown_ones():
         assert hubspot.sandbox.portal.objects["contacts"].one(contact_id).values["firstname"] == "Ana"
 
 
-async def test_a_second_contact_with_an_email_is_a_conflict_that_names_the_first():
+async def test_a_second_contact_with_an_email_is_a_conflict_that_names_the_first() -> None:
     """Creating a taken address is 409 CONFLICT with the existing id in its message."""
     async with portal(duplicate_answer="conflict_409") as hubspot:
         contact_id = await hubspot.contact("k", email="a@x.test")
@@ -231,7 +231,7 @@ async def test_a_second_contact_with_an_email_is_a_conflict_that_names_the_first
         assert answer.json()["message"] == f"Contact already exists. Existing ID: {contact_id}"
 
 
-async def test_a_merge_makes_a_new_record_that_both_old_ids_lead_to():
+async def test_a_merge_makes_a_new_record_that_both_old_ids_lead_to() -> None:
     """After a merge both old ids read the new record, which has the activities of both."""
     async with portal() as hubspot:
         old = [await hubspot.contact(key, phone=f"+1650555123{key}") for key in "12"]
@@ -255,7 +255,7 @@ async def test_a_merge_makes_a_new_record_that_both_old_ids_lead_to():
 @pytest.mark.parametrize(
     ("merged_unique_value", "contacts"), [("dropped", 2), ("followed", 1)], ids=["dropped", "followed"]
 )
-async def test_the_losing_key_of_a_merge_is_a_switch(merged_unique_value: str, contacts: int):
+async def test_the_losing_key_of_a_merge_is_a_switch(merged_unique_value: str, contacts: int) -> None:
     """An upsert by the loser's key makes a second contact, or reaches the merged one, as configured."""
     async with portal(merged_unique_value=merged_unique_value) as hubspot:
         ids = [await hubspot.contact(key) for key in ("winner", "loser")]
@@ -266,7 +266,7 @@ async def test_the_losing_key_of_a_merge_is_a_switch(merged_unique_value: str, c
         assert len(hubspot.sandbox.portal.contacts) == contacts
 
 
-async def test_a_gdpr_delete_erases_the_contact_its_activities_and_blocks_the_address():
+async def test_a_gdpr_delete_erases_the_contact_its_activities_and_blocks_the_address() -> None:
     """After a GDPR delete nothing of the person is left and the address cannot come back."""
     async with portal() as hubspot:
         contact_id = await hubspot.contact("k", email="a@x.test")
@@ -277,7 +277,7 @@ async def test_a_gdpr_delete_erases_the_contact_its_activities_and_blocks_the_ad
         assert (await hubspot.upsert(contact("k", email="a@x.test"))).status_code == 400
 
 
-async def test_a_gdpr_delete_by_an_unknown_address_blocks_it():
+async def test_a_gdpr_delete_by_an_unknown_address_blocks_it() -> None:
     """An address that nobody has is blocked from later use."""
     async with portal() as hubspot:
         document = {"objectId": "b@x.test", "idProperty": "email"}
@@ -286,7 +286,7 @@ async def test_a_gdpr_delete_by_an_unknown_address_blocks_it():
         assert (await hubspot.upsert(contact("k", email="b@x.test"))).status_code == 400
 
 
-async def test_history_tells_our_writes_from_a_persons():
+async def test_history_tells_our_writes_from_a_persons() -> None:
     """Whether only we ever wrote a contact can be read from the sourceType of its histories."""
     async with portal() as hubspot:
         contact_id = await hubspot.contact("k", firstname="Ana")
@@ -315,7 +315,7 @@ async def test_history_tells_our_writes_from_a_persons():
         assert sources["other"] == [("INTEGRATION", "Bea")]
 
 
-async def test_archived_contacts_are_gone_and_free_their_key():
+async def test_archived_contacts_are_gone_and_free_their_key() -> None:
     """An archived contact is not read any more and its key makes a new record."""
     async with portal() as hubspot:
         contact_id = await hubspot.contact("k")

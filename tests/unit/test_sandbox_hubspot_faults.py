@@ -39,7 +39,7 @@ async def http(server: SandboxServer) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.mark.parametrize(("when", "written"), [("before", 0), ("after", 1)])
 async def test_a_reset_leaves_the_write_or_not(
     server: SandboxServer, http: httpx.AsyncClient, when: str, written: int
-):
+) -> None:
     """A reset before handling wrote nothing; one after it lost only the answer, and the journal knows."""
     server.hubspot.faults.add(Fault.model_validate({"kind": "reset", "when": when, "times": 1}))
     with pytest.raises(httpx.TransportError):
@@ -51,7 +51,9 @@ async def test_a_reset_leaves_the_write_or_not(
 
 
 @pytest.mark.parametrize(("when", "written"), [("before", 0), ("after", 1)])
-async def test_a_stall_never_answers(server: SandboxServer, http: httpx.AsyncClient, when: str, written: int):
+async def test_a_stall_never_answers(
+    server: SandboxServer, http: httpx.AsyncClient, when: str, written: int
+) -> None:
     """A stalled request runs into the client's timeout; only one stalled after handling wrote."""
     server.hubspot.faults.add(Fault.model_validate({"kind": "stall", "when": when, "times": 1}))
     with pytest.raises(httpx.ReadTimeout):
@@ -61,7 +63,7 @@ async def test_a_stall_never_answers(server: SandboxServer, http: httpx.AsyncCli
 
 async def test_a_late_request_is_written_after_its_client_left(
     server: SandboxServer, http: httpx.AsyncClient
-):
+) -> None:
     """Latency beyond the client's timeout delays the write, it does not prevent it."""
     server.hubspot.faults.add(Fault.model_validate({"kind": "latency", "seconds": 0.4, "times": 1}))
     with pytest.raises(httpx.ReadTimeout):
@@ -73,7 +75,9 @@ async def test_a_late_request_is_written_after_its_client_left(
 
 
 @pytest.mark.parametrize("kind", ["truncated_body", "not_json", "incomplete_body"])
-async def test_broken_bodies_break_after_the_write(server: SandboxServer, http: httpx.AsyncClient, kind: str):
+async def test_broken_bodies_break_after_the_write(
+    server: SandboxServer, http: httpx.AsyncClient, kind: str
+) -> None:
     """A body that cannot be read comes from a request that was handled."""
     server.hubspot.faults.add(Fault.model_validate({"kind": kind, "times": 1}))
     with pytest.raises((json.JSONDecodeError, httpx.RemoteProtocolError, httpx.ReadError)):
@@ -82,7 +86,7 @@ async def test_broken_bodies_break_after_the_write(server: SandboxServer, http: 
 
 
 @pytest.mark.parametrize(("kind", "left"), [("empty_results", 0), ("missing_results", 2)])
-async def test_results_can_be_missing_without_an_error(kind: str, left: int):
+async def test_results_can_be_missing_without_an_error(kind: str, left: int) -> None:
     """A success may silently lack results of records that were written."""
     async with portal() as hubspot:
         hubspot.sandbox.faults.add(Fault.model_validate({"kind": kind, "times": 1}))
@@ -93,7 +97,7 @@ async def test_results_can_be_missing_without_an_error(kind: str, left: int):
 
 
 @pytest.mark.parametrize("status", [401, 423, 429, 477, 500, 502, 503, 504])
-async def test_error_statuses_write_nothing_unless_they_come_after(status: int):
+async def test_error_statuses_write_nothing_unless_they_come_after(status: int) -> None:
     """An error status before handling wrote nothing, after handling it hides a write."""
     async with portal() as hubspot:
         fault = {"kind": "status", "status": status, "times": 1, "retry_after": "7"}
@@ -106,7 +110,7 @@ async def test_error_statuses_write_nothing_unless_they_come_after(status: int):
         assert len(hubspot.sandbox.portal.contacts) == 1
 
 
-async def test_poison_refuses_one_record_of_a_batch():
+async def test_poison_refuses_one_record_of_a_batch() -> None:
     """A record with the poisoned text is refused, its neighbours with trace ids are written."""
     async with portal() as hubspot:
         hubspot.sandbox.faults.add(Fault.model_validate({"kind": "poison", "text": "☠"}))
@@ -117,7 +121,7 @@ async def test_poison_refuses_one_record_of_a_batch():
         assert len(hubspot.sandbox.portal.communications) == 1
 
 
-async def test_faults_pass_a_person_by():
+async def test_faults_pass_a_person_by() -> None:
     """What a person does on a screen meets no fault."""
     async with portal() as hubspot:
         hubspot.sandbox.faults.add(Fault.model_validate({"kind": "status", "status": 500}))
@@ -125,7 +129,7 @@ async def test_faults_pass_a_person_by():
         assert answer.status_code == 200
 
 
-def test_a_fault_meets_the_next_n_requests_of_its_path():
+def test_a_fault_meets_the_next_n_requests_of_its_path() -> None:
     """skip, times, method and path decide which requests a fault meets."""
     plan = FaultPlan()
     fault = {"kind": "status", "status": 500, "path": "*/upsert", "method": "POST", "skip": 1, "times": 2}
@@ -135,7 +139,7 @@ def test_a_fault_meets_the_next_n_requests_of_its_path():
     assert met == [False, False, False, True, True, False, False]
 
 
-def test_the_same_seed_draws_the_same_faults():
+def test_the_same_seed_draws_the_same_faults() -> None:
     """Probabilities are reproducible and neither always nor never."""
     draws = []
     for _ in range(2):
@@ -146,7 +150,7 @@ def test_the_same_seed_draws_the_same_faults():
     assert 30 < sum(draws[0]) < 90
 
 
-async def test_two_writes_of_one_contact_at_once_are_a_violation():
+async def test_two_writes_of_one_contact_at_once_are_a_violation() -> None:
     """Overlapping writes of one contact are recorded, of two contacts not, one after the other not."""
     async with portal() as hubspot:
         one, two = [await hubspot.contact(key) for key in "12"]
@@ -159,7 +163,7 @@ async def test_two_writes_of_one_contact_at_once_are_a_violation():
         assert [(item.kind, item.subject) for item in journal.violations] == [("overlapping_writes", one)]
 
 
-async def test_two_creations_of_one_contact_at_once_are_a_violation():
+async def test_two_creations_of_one_contact_at_once_are_a_violation() -> None:
     """Two upserts of a key that has no record yet overlap by the key."""
     async with portal() as hubspot:
         hubspot.sandbox.faults.add(Fault.model_validate({"kind": "latency", "seconds": 0.05}))
@@ -168,7 +172,7 @@ async def test_two_creations_of_one_contact_at_once_are_a_violation():
         assert "whatsapp_contact_key=k" in subjects
 
 
-async def test_the_control_api_does_what_the_objects_do():
+async def test_the_control_api_does_what_the_objects_do() -> None:
     """Faults, journal, state and reset work over HTTP, and a wrong fault is refused with its reason."""
     async with portal() as hubspot:
         wrong = await hubspot.http.post("/_sandbox/faults", json={"kind": "latency"})
@@ -193,7 +197,7 @@ async def test_the_control_api_does_what_the_objects_do():
         assert (await hubspot.http.get("/_sandbox/hubspot/state")).json()["counts"]["contacts"] == 0
 
 
-async def test_the_journal_counts_calls_and_their_records():
+async def test_the_journal_counts_calls_and_their_records() -> None:
     """Calls are counted by path and status, and each knows how many records it carried."""
     async with portal() as hubspot:
         await hubspot.upsert(contact("a"), contact("b"))

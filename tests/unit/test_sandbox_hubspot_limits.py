@@ -21,7 +21,7 @@ async def search(hubspot: Client, document: Any) -> Any:
     return await hubspot.post(f"{OBJECTS}/contacts/search", document)
 
 
-async def test_the_burst_limit_refuses_and_recovers():
+async def test_the_burst_limit_refuses_and_recovers() -> None:
     """The call beyond the burst is a 429 with policy and headers; ten seconds later it passes."""
     async with portal(burst_limit=5) as hubspot:
         hubspot.clock.now += 10
@@ -36,14 +36,14 @@ async def test_the_burst_limit_refuses_and_recovers():
 
 
 @pytest.mark.parametrize(("form", "value"), [("seconds", "10"), ("milliseconds", "10000")])
-async def test_retry_after_comes_in_either_unit(form: str, value: str):
+async def test_retry_after_comes_in_either_unit(form: str, value: str) -> None:
     """Retry-After, where a portal sends it, may mean seconds or milliseconds."""
     async with portal(burst_limit=1, retry_after=form) as hubspot:
         answer = await hubspot.post(f"{OBJECTS}/contacts/batch/read", READ)
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, value)
 
 
-async def test_the_daily_limit_lasts_until_midnight_of_the_portal():
+async def test_the_daily_limit_lasts_until_midnight_of_the_portal() -> None:
     """The daily limit refuses with policy DAILY until the portal's day turns."""
     async with portal(daily_limit=3, time_zone="Asia/Dubai") as hubspot:
         await hubspot.post(f"{OBJECTS}/contacts/batch/read", READ)
@@ -53,7 +53,7 @@ async def test_the_daily_limit_lasts_until_midnight_of_the_portal():
         assert (await hubspot.post(f"{OBJECTS}/contacts/batch/read", READ)).status_code == 200
 
 
-async def test_search_has_its_own_limit_and_no_headers():
+async def test_search_has_its_own_limit_and_no_headers() -> None:
     """The sixth search within a second is refused; search answers carry no rate headers."""
     async with portal() as hubspot:
         answers = [await hubspot.post(f"{OBJECTS}/contacts/search", {}) for _ in range(6)]
@@ -62,7 +62,7 @@ async def test_search_has_its_own_limit_and_no_headers():
         assert not any("RateLimit" in name for answer in answers for name in answer.headers)
 
 
-async def test_a_person_meets_no_limit():
+async def test_a_person_meets_no_limit() -> None:
     """What a person does on a screen is not counted."""
     async with portal(burst_limit=2) as hubspot:
         answers = [
@@ -71,7 +71,7 @@ async def test_a_person_meets_no_limit():
         assert {answer.status_code for answer in answers} == {200}
 
 
-async def test_search_finds_writes_only_after_the_lag():
+async def test_search_finds_writes_only_after_the_lag() -> None:
     """A new contact is not found until the lag is over, then it is; so is its archiving."""
     async with portal(search_lag=5) as hubspot:
         contact_id = await hubspot.contact("k", phone="+16505551234")
@@ -85,7 +85,7 @@ async def test_search_finds_writes_only_after_the_lag():
         assert (await search(hubspot, wanted)).json()["total"] == 0
 
 
-async def test_phone_search_knows_no_country_code():
+async def test_phone_search_knows_no_country_code() -> None:
     """Numbers of two countries with the same national part are both found, one with code is not."""
     async with portal(search_lag=0) as hubspot:
         await hubspot.contact("us", phone="+1 (650) 555-1234")
@@ -126,13 +126,13 @@ async def test_phone_search_knows_no_country_code():
         "value-where-none-belongs",
     ],
 )
-async def test_search_refuses_what_its_documentation_forbids(document: dict[str, Any]):
+async def test_search_refuses_what_its_documentation_forbids(document: dict[str, Any]) -> None:
     """Each documented limit of search is a 400."""
     async with portal() as hubspot:
         assert (await search(hubspot, document)).status_code == 400
 
 
-async def test_search_pages_through_its_results():
+async def test_search_pages_through_its_results() -> None:
     """Pages follow each other through `after` and the last has no paging."""
     async with portal(search_lag=0) as hubspot:
         for key in "abc":
