@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from connector.errors import Rejected
 from connector.topics import Topic
@@ -61,7 +61,14 @@ def _to_bytes(value: BaseModel) -> bytes:
         return value.model_dump_json().encode()
     except (PydanticSerializationError, UnicodeEncodeError):
         # A lone surrogate (half an emoji, cut by somebody's substring) is legal in JSON escapes only.
-        return json.dumps(value.model_dump(mode="json"), ensure_ascii=True).encode()
+        return json.dumps(_plain(value), ensure_ascii=True, default=to_jsonable_python).encode()
+
+
+def _plain(value: BaseModel) -> dict[str, Any]:
+    try:
+        return value.model_dump(mode="json")
+    except UnicodeEncodeError:  # the surrogate is in the key of an object: JSON mode refuses those
+        return value.model_dump()
 
 
 def _from_bytes(topic: Topic, value: bytes) -> Any:
