@@ -130,7 +130,6 @@ class EmbeddedKafka:
         return ProcessPlan(
             name="kafka",
             argv=[*command, "kafka.Kafka", configuration],
-            marker=configuration,
             cwd=self._dir,
             log_file=self.log_file,
             pid_file=self._dir / "kafka.pid",

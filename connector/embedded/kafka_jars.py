@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,12 @@ class KafkaLock:
     jars: tuple[Jar, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Fetch:
+    remotes: Mapping[str, str]
+    pause: float
+
+
 def read_lock(file: Path = LOCK_FILE) -> KafkaLock:
     """The committed lock."""
     content = tomllib.loads(file.read_text())
@@ -69,18 +75,25 @@ def digest(path: Path) -> str:
 
 
 def kafka_class_path(
-    *, lock: KafkaLock | None = None, repository: Path | None = None, progress: TextIO | None = None
+    *,
+    lock: KafkaLock | None = None,
+    repository: Path | None = None,
+    remotes: Mapping[str, str] | None = None,
+    progress: TextIO | None = None,
+    pause: float = 1.0,
 ) -> tuple[Path, ...]:
     """The verified jars, in the lock's order; those that are missing or damaged are fetched first.
 
-    Blocks for as long as a download takes. `progress` is where it is shown (default: standard error).
+    Blocks for as long as a download takes. `repository`, `remotes` (name: URL): jgo's by default; `progress`:
+    where it is shown, by default standard error; `pause`: seconds before the second attempt at a jar.
     Raises `DownloadFailed`, and `DiskFull` when there is no room for the jars.
     """
     lock = lock or read_lock()
     repository = repository or _maven_repository()
     wanted = [jar for jar in lock.jars if not _is_intact(repository / jar.path, jar)]
     if wanted:
-        _fetch(lock, wanted, repository, progress or sys.stderr)
+        fetch = _Fetch(remotes=remotes or _remotes(), pause=pause)
+        _fetch_all(lock, wanted, repository, fetch, progress or sys.stderr)
     return tuple(repository / jar.path for jar in lock.jars)
 
 
@@ -95,6 +108,14 @@ def _maven_repository() -> Path:
     return Path(_jgo_settings().repo_cache)
 
 
+def _remotes() -> dict[str, str]:
+    """Where jgo is configured to look, mirrors first."""
+    mirrors = dict(_jgo_settings().repositories)
+    from jgo.constants import MAVEN_CENTRAL_URL
+
+    return {**mirrors, "central": mirrors.get("central", MAVEN_CENTRAL_URL)}
+
+
 def _jgo_settings() -> Any:
     try:
         from jgo.config import GlobalSettings
@@ -106,7 +127,7 @@ def _jgo_settings() -> Any:
     return GlobalSettings.load()
 
 
-def _fetch(lock: KafkaLock, jars: Sequence[Jar], repository: Path, out: TextIO) -> None:
+def _fetch_all(lock: KafkaLock, jars: Sequence[Jar], repository: Path, fetch: _Fetch, out: TextIO) -> None:
     try:
         repository.mkdir(parents=True, exist_ok=True)
         require_space(repository)
@@ -124,7 +145,8 @@ def _fetch(lock: KafkaLock, jars: Sequence[Jar], repository: Path, out: TextIO) 
         ThreadPoolExecutor(_PARALLEL, thread_name_prefix="kafka-jars") as pool,
     ):
         running = {
-            pool.submit(_fetch_one, jar, Path(folder), repository / jar.path, advance): jar for jar in jars
+            pool.submit(_fetch_one, fetch, jar, Path(folder), repository / jar.path, advance): jar
+            for jar in jars
         }
         for done in as_completed(running):
             if done.exception() is not None:
@@ -133,11 +155,11 @@ def _fetch(lock: KafkaLock, jars: Sequence[Jar], repository: Path, out: TextIO) 
                 done.result()
 
 
-def _fetch_one(jar: Jar, folder: Path, target: Path, advance: Callable[[int], None]) -> None:
+def _fetch_one(fetch: _Fetch, jar: Jar, folder: Path, target: Path, advance: Callable[[int], None]) -> None:
     problem: Exception | None = None
     for attempt in range(_ATTEMPTS):
         if attempt:
-            time.sleep(attempt)  # in a thread of the download's own pool
+            time.sleep(fetch.pause * attempt)  # in a thread of the download's own pool
         seen = 0
 
         def count(size: int) -> None:
@@ -146,7 +168,7 @@ def _fetch_one(jar: Jar, folder: Path, target: Path, advance: Callable[[int], No
             advance(size)
 
         try:
-            path = _download(jar, folder / str(attempt), count)
+            path = _download(jar, folder / str(attempt), fetch.remotes, count)
             if digest(path) != jar.sha256:
                 raise DownloadFailed(
                     f"{jar} is not the locked file: its sha256 is {digest(path)}, not {jar.sha256}; "
@@ -169,20 +191,17 @@ def _fetch_one(jar: Jar, folder: Path, target: Path, advance: Callable[[int], No
     ) from problem
 
 
-def _download(jar: Jar, folder: Path, count: Callable[[int], None]) -> Path:
-    from jgo.constants import MAVEN_CENTRAL_URL
+def _download(jar: Jar, folder: Path, remotes: Mapping[str, str], count: Callable[[int], None]) -> Path:
     from jgo.maven import MavenContext, PythonResolver
 
     @contextlib.contextmanager
     def report(_filename: str, _size: int) -> Iterator[Callable[[int], None]]:
         yield count
 
-    mirrors = dict(_jgo_settings().repositories)
-    remote = {**mirrors, "central": mirrors.get("central", MAVEN_CENTRAL_URL)}
     context = MavenContext(
         resolver=PythonResolver(progress_callback=report),
         repo_cache=folder,
-        remote_repos=remote,
+        remote_repos=dict(remotes),
         timeout=_TIMEOUT,
     )
     artifact = context.project(jar.group, jar.name).at_version(jar.version).artifact()

@@ -35,9 +35,9 @@ from connector.embedded.ports import HOST, RememberedPorts
 from connector.embedded.process import (
     EngineProcess,
     ProcessPlan,
+    arguments,
     launcher_argv,
     namespace_refusal,
-    runs,
     stop_leftover,
 )
 
@@ -188,7 +188,6 @@ class EmbeddedPostgres:
                 data,
                 *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
             ],
-            marker=data,
             cwd=self._dir,
             log_file=self.log_file,
             pid_file=self._dir / "postgres.pid",
@@ -317,7 +316,7 @@ def _forget_dead_postmaster(data: Path) -> None:
         pid = int(file.read_text().split()[0])
     except (OSError, ValueError, IndexError):
         return
-    if not runs(pid, marker=str(data)):
+    if str(data) not in arguments(pid):
         file.unlink(missing_ok=True)
 
 

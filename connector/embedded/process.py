@@ -33,15 +33,16 @@ class ProcessPlan:
     name: str
     argv: Sequence[str]
     """The program by absolute path, then its arguments."""
-    marker: str
-    """An argument that only a process of this data directory has; a leftover is recognised by it."""
     cwd: Path
     log_file: Path
-    """Standard output and error, appended; the older half of a file past 10 MB is kept as `.1`."""
+    """Standard output and error, appended; at a start, a file past 10 MB becomes `.1`."""
     pid_file: Path
+    """Which process runs: a leftover of a crashed run is recognised by it."""
     env: Mapping[str, str]
     stop_signal: int = signal.SIGTERM
-    """Asks for a clean end; also what the kernel sends when we are killed."""
+    """Asks for a clean end."""
+    death_signal: int | None = None
+    """What the kernel sends when we are killed; None: the stop signal."""
     ids: tuple[int, int] | None = None
     """(uid, gid) to be inside a user namespace of its own; None: run as we are."""
 
@@ -71,7 +72,10 @@ class EngineProcess:
         with plan.log_file.open("ab") as log:
             self._log_start = log.tell()
             self._popen = subprocess.Popen(  # noqa: S603 - our own argv
-                [*launcher_argv(death_signal=plan.stop_signal, ids=plan.ids), *plan.argv],
+                [
+                    *launcher_argv(death_signal=plan.death_signal or plan.stop_signal, ids=plan.ids),
+                    *plan.argv,
+                ],
                 cwd=plan.cwd,
                 env=dict(plan.env),
                 stdin=subprocess.DEVNULL,
@@ -80,7 +84,7 @@ class EngineProcess:
                 # Ctrl-C in the terminal is for us: we stop the engines in order.
                 start_new_session=True,
             )
-        write_atomically(plan.pid_file, f"{self._popen.pid}\n")
+        write_atomically(plan.pid_file, f"{self._popen.pid} {identity(self._popen.pid) or ''}\n")
 
     async def stop(self, *, timeout: float) -> None:
         """Ask it to end; after `timeout` seconds kill it. A process that already ended is fine."""
@@ -122,47 +126,64 @@ class EngineProcess:
 async def stop_leftover(plan: ProcessPlan, *, timeout: float = 20.0) -> int | None:
     """End a process of this plan that a crashed run left behind, and return its pid.
 
-    It must be named by the pid file *and* carry the plan's marker on its command line: a pid is used again
-    by the system, and a stranger is never signalled.
+    The pid file must name it together with its start: a pid is used again by the system, and a stranger is
+    never signalled.
     """
     try:
-        pid = int(plan.pid_file.read_text().split()[0])
-    except (OSError, ValueError, IndexError):
+        number, _, started = plan.pid_file.read_text().strip().partition(" ")
+        pid = int(number)
+    except (OSError, ValueError):
         return None
-    if not runs(pid, marker=plan.marker):
-        plan.pid_file.unlink(missing_ok=True)
-        return None
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, plan.stop_signal)
-        deadline = time.monotonic() + timeout
-        while runs(pid, marker=plan.marker):
-            if time.monotonic() > deadline:
-                os.kill(pid, KILL_SIGNAL)
-                deadline += timeout
-            await asyncio.sleep(_POLL)
+    found = bool(started) and identity(pid) == started
+    if found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, plan.stop_signal)
+            deadline = time.monotonic() + timeout
+            while identity(pid) == started:
+                if time.monotonic() > deadline:
+                    os.kill(pid, KILL_SIGNAL)
+                    deadline += timeout
+                await asyncio.sleep(_POLL)
     plan.pid_file.unlink(missing_ok=True)
-    return pid
+    return pid if found else None
 
 
-def runs(pid: int, *, marker: str) -> bool:
-    """Whether this process is alive and has `marker` among its arguments (a zombie has none)."""
+def identity(pid: int) -> str | None:
+    """When a living process began, as the system tells it: with the pid, its name for good. None: it ended."""
+    if Path("/proc/self/stat").exists():
+        try:
+            # After the name, which is in parentheses and may hold any character: state is field 3,
+            # the start in clock ticks since boot field 22 (proc_pid_stat(5)).
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return None
+        return f"{boot}:{fields[19]}" if fields[0] not in {"Z", "X"} else None
+    return _ps("lstart=", pid) or None
+
+
+def arguments(pid: int) -> str:
+    """The command line of a living process; empty when there is none."""
     if Path("/proc/self/cmdline").exists():
         try:
-            raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+            return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")).strip()
         except OSError:
-            return False
-        return os.fsencode(marker) in raw.split(b"\0")
+            return ""
+    return _ps("command=", pid)
+
+
+def _ps(column: str, pid: int) -> str:
     try:
         answer = subprocess.run(  # noqa: S603 - the pid is a number
-            ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607 - where ps is differs
+            ["ps", "-ww", "-o", column, "-p", str(pid)],  # noqa: S607 - where ps is differs
             capture_output=True,
             text=True,
             timeout=5,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    return marker in answer.stdout
+        return ""
+    return answer.stdout.strip()
 
 
 def namespace_refusal(ids: tuple[int, int]) -> str | None:
