@@ -101,7 +101,7 @@ class HubSpotSettings(_Group):
     base_url: BaseUrl = "https://api.hubapi.com"
     api_version: str = Field(default="2026-09", pattern=r"^\d{4}-\d{2}$")
     """The dated path segment, one constant for all calls."""
-    request_timeout: float = Field(default=20.0, gt=0)
+    request_timeout: float = Field(default=10.0, gt=0)
     """Seconds until an answer counts as lost."""
     calls_in_flight: int = Field(default=4, ge=1, le=32)
     """Drains of one writer that may wait for HubSpot at the same time."""

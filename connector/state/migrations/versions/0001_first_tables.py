@@ -14,8 +14,9 @@ CREATE SCHEMA identity;
 
 CREATE TABLE identity.contacts (
     contact_id    uuid PRIMARY KEY,
-    first_seen_at timestamptz NOT NULL,
-    redirect_to   uuid,
+    first_seen_at timestamptz NOT NULL,          -- earliest fact about the person; decides who wins a merge
+    has_bsuid     boolean NOT NULL DEFAULT false, -- false: known by phones only, may be claimed by a BSUID
+    redirect_to   uuid,                          -- the winner of a merge
     redirected_at timestamptz,
     reason        text
 );
@@ -26,11 +27,13 @@ CREATE TABLE identity.aliases (
     kind                text NOT NULL,        -- bsuid | phone
     value               text NOT NULL,
     contact_id          uuid,
-    since               timestamptz NOT NULL, -- time of the event that made this assignment
+    since               timestamptz NOT NULL, -- the holder has it from then on
+    seen_at             timestamptz NOT NULL, -- the holder, known by BSUID, last showed it; an older fact moves nothing
     previous_contact_id uuid,                 -- who held it before `since`
     released_at         timestamptz,          -- the person gave it up (number change); the next sighting is somebody new
+    contacts_made       int NOT NULL DEFAULT 0, -- contacts that took their id from it: UUIDv5 of alias, alias#2, …
     PRIMARY KEY (kind, value)
-);
+) WITH (fillfactor = 80);                     -- `seen_at` changes with every message: room for updates in place
 CREATE INDEX aliases_of_contact ON identity.aliases (contact_id);
 
 -- Who wrote or received a message: a status finds its person here, a replay finds the same person again.
@@ -85,6 +88,7 @@ CREATE TABLE {sink}.contacts (
     facts           jsonb NOT NULL,
     desired_version bigint NOT NULL DEFAULT 0,
     written_version bigint NOT NULL DEFAULT 0,
+    written_digest  text,                            -- of what was written: the same again needs no call
     record_id       text,
     created_by_us   boolean NOT NULL DEFAULT false,
     rekey           boolean NOT NULL DEFAULT false,  -- the record carries another key: write by record id once
@@ -107,6 +111,7 @@ CREATE TABLE {sink}.activities (
     facts            jsonb NOT NULL,
     desired_version  bigint NOT NULL DEFAULT 0,
     written_version  bigint NOT NULL DEFAULT 0,
+    written_digest   text,
     record_id        text,
     on_record_id     text,                            -- the CRM contact record it hangs on
     priority         smallint NOT NULL DEFAULT 0,
@@ -145,7 +150,13 @@ CREATE TABLE {sink}.offsets (
 
 
 def upgrade() -> None:
-    op.execute(IDENTITY)
-    op.execute(SHARED)
+    _run(IDENTITY)
+    _run(SHARED)
     for sink in ("hubspot", "salesforce"):
-        op.execute(SINK.format(sink=sink))
+        _run(SINK.format(sink=sink))
+
+
+def _run(script: str) -> None:
+    """Several statements at once: only asyncpg's own `execute` takes them, SQLAlchemy prepares a single one."""
+    connection = op.get_bind().connection.dbapi_connection
+    connection.run_async(lambda driver: driver.execute(script))

@@ -1,0 +1,79 @@
+"""HubSpot behind the CRM port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from connector.crm.hubspot import activities, contacts, setup
+from connector.crm.hubspot.activities import ActivityGuard
+from connector.crm.hubspot.client import HubSpotClient
+from connector.crm.hubspot.failures import HubSpotRefusal, as_connector_error
+from connector.crm.port import (
+    Activity,
+    ActivityChange,
+    ActivityQuery,
+    ContactUpsert,
+    Retired,
+    SetupReport,
+    WriteResult,
+)
+from connector.settings import HubSpotSettings
+
+
+class HubSpot:
+    """One HubSpot account. `check_setup` comes first: it tells how activities are guarded."""
+
+    name = "hubspot"
+    contacts_per_call = 100
+    activities_per_call = 100
+
+    def __init__(self, settings: HubSpotSettings) -> None:
+        self.request_timeout = settings.request_timeout + 2.0
+        self.guard = ActivityGuard.PLAIN
+        self._client = HubSpotClient(settings)
+
+    @property
+    def unique_activities(self) -> bool:
+        """HubSpot refuses a second communication of one message."""
+        return self.guard is ActivityGuard.UNIQUE
+
+    async def upsert_contacts(self, items: Sequence[ContactUpsert]) -> Sequence[WriteResult]:
+        """≤ 100 distinct contacts."""
+        return await contacts.upsert_contacts(self._client, items)
+
+    async def log_activities(self, items: Sequence[Activity]) -> Sequence[WriteResult]:
+        """≤ 100 distinct messages."""
+        return await activities.log_activities(self._client, items, self.guard)
+
+    async def update_activities(self, items: Sequence[ActivityChange]) -> Sequence[WriteResult]:
+        """≤ 100 distinct records."""
+        try:
+            return await activities.update_activities(self._client, items, self.guard)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+
+    async def find_activities(self, items: Sequence[ActivityQuery]) -> Sequence[str | None]:
+        """≤ 100 messages."""
+        try:
+            return await activities.find_activities(self._client, items, self.guard)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+
+    async def retire_contact(self, record_id: str, *, created_by_us: bool) -> Retired:
+        """Delete or flag a record left over by a merge."""
+        try:
+            return await contacts.retire_contact(self._client, record_id, created_by_us=created_by_us)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+
+    async def check_setup(self, *, create: bool) -> SetupReport:
+        """Look at (and with `create` make) our properties; from then on activities are guarded accordingly."""
+        try:
+            report, self.guard = await setup.check_setup(self._client, create=create)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+        return report
+
+    async def close(self) -> None:
+        """Let threads and connections go."""
+        await self._client.close()

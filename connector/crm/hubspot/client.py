@@ -1,0 +1,118 @@
+"""The one seam to HubSpot: hubspot-api-client's auth, pool and transport, on dated paths, in threads.
+
+Why not its typed APIs: version 12 knows no dated paths, and its models cost some 25 times the CPU of the call.
+Its traps, met here once: an API object is cached (each attribute access opens a new pool), every call has a
+timeout (there is none by default), retries are ours (its own sleep inside the call and never cover POST).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import hubspot
+import urllib3
+
+from connector.crm.hubspot.failures import call_failure
+from connector.errors import Terminal, Transient, Uncertain
+from connector.settings import HubSpotSettings
+
+_CONNECT_TIMEOUT = 5.0
+_THREAD_GRACE = 2.0  # a peer that trickles bytes outlives urllib3's timeout; the caller must not
+_ANY_JSON = dict.fromkeys((200, 201, 202, 207), "object")
+
+
+class HubSpotClient:
+    """Calls HubSpot. Answers `(status, document)`; failures are the connector's errors or `HubSpotRefusal`."""
+
+    def __init__(self, settings: HubSpotSettings) -> None:
+        if not settings.access_token.get_secret_value():
+            raise Terminal(
+                "No HubSpot token is set; nothing can be written.",
+                advice="set CONNECTOR_HUBSPOT__ACCESS_TOKEN to a service key or private-app token",
+            )
+        self._version = settings.api_version
+        self._timeout = settings.request_timeout
+        self._threads = ThreadPoolExecutor(
+            max_workers=settings.calls_in_flight + 2, thread_name_prefix="hubspot"
+        )
+        sdk = hubspot.HubSpot(
+            access_token=settings.access_token.get_secret_value(),
+            host=settings.base_url,
+            retry=urllib3.Retry(total=0, redirect=0),
+            connection_pool_maxsize=settings.calls_in_flight + 2,
+        )
+        self._api = sdk.crm.contacts.batch_api.api_client
+
+    async def close(self) -> None:
+        """Let the threads go; a call under way ends by its own timeout."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._api.rest_client.pool_manager.clear()
+
+    def path(self, family: str, rest: str) -> str:
+        """`/crm/<family>/<version>/<rest>`: the version stands in one place."""
+        return f"/crm/{family}/{self._version}/{rest}"
+
+    async def call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, writes: bool
+    ) -> tuple[int, dict[str, Any]]:
+        """One call. `writes`: a lost answer means that something may have been written."""
+        loop = asyncio.get_running_loop()
+        call = loop.run_in_executor(self._threads, self._call, method, path, body, writes)
+        try:
+            return await asyncio.wait_for(call, timeout=self._timeout + _THREAD_GRACE)
+        except TimeoutError:
+            raise _lost(
+                f"HubSpot did not finish answering within {self._timeout:g} s.", writes=writes
+            ) from None
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        writes: bool,  # noqa: FBT001
+    ) -> tuple[int, dict[str, Any]]:
+        try:
+            document, status, _ = self._api.call_api(
+                path,
+                method,
+                {},
+                [],
+                {"Accept": "application/json", "Content-Type": "application/json"},
+                body=body,
+                response_types_map=_ANY_JSON,
+                auth_settings=["oauth2"],
+                _request_timeout=(min(_CONNECT_TIMEOUT, self._timeout), self._timeout),
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise _transport_failure(error, writes=writes) from error
+        except UnicodeDecodeError as error:
+            raise _lost("HubSpot's answer is not text.", writes=writes) from error
+        except Exception as error:
+            # Each sub-package of the SDK has its own ApiException, without a shared base.
+            answered = getattr(error, "status", None)
+            if answered is None:
+                raise
+            if not answered:
+                raise Transient(f"No TLS connection to HubSpot: {error}") from error
+            headers = getattr(error, "headers", None) or {}
+            raise call_failure(answered, getattr(error, "body", ""), headers, writes=writes) from error
+        if document is None:
+            return status, {}
+        if not isinstance(document, dict):
+            raise _lost("HubSpot's answer is not JSON.", writes=writes)
+        return status, document
+
+
+def _transport_failure(error: urllib3.exceptions.HTTPError, *, writes: bool) -> Exception:
+    cause = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason else error
+    if isinstance(cause, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError):
+        return Transient(f"HubSpot cannot be reached: {cause}")
+    return _lost(f"The connection to HubSpot broke before its answer: {type(cause).__name__}.", writes=writes)
+
+
+def _lost(message: str, *, writes: bool) -> Exception:
+    return Uncertain(message) if writes else Transient(message)

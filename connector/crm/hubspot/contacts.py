@@ -1,0 +1,117 @@
+"""Contacts: batch upsert on our unique property; the loser of a merge deleted or flagged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from connector.crm.hubspot.batches import BatchInput, property_key, write_batch
+from connector.crm.hubspot.client import HubSpotClient
+from connector.crm.hubspot.failures import HubSpotRefusal
+from connector.crm.hubspot.schema import CONTACT_KEY
+from connector.crm.port import ContactUpsert, Retired, WriteResult
+
+_WATCHED = (
+    "email",
+    "firstname",
+    "lastname",
+    "phone",
+    "mobilephone",
+    "company",
+    "jobtitle",
+    "hubspot_owner_id",
+)
+_LINKS = ("companies", "deals", "tickets", "notes", "tasks", "calls", "emails", "meetings")
+
+
+def timestamp(value: datetime) -> str:
+    """HubSpot's datetime: ISO 8601 in UTC with milliseconds."""
+    return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+
+
+def contact_properties(item: ContactUpsert) -> Mapping[str, str]:
+    """What a contact should say. Facts that are not known are left alone, except a phone that moved away."""
+    profile = item.profile
+    properties = {
+        CONTACT_KEY: item.key,
+        "whatsapp_bsuid": profile.bsuid,
+        "whatsapp_username": profile.username,
+        "whatsapp_ad_source": profile.ad_source,
+    }
+    if profile.last_inbound_at is not None:
+        properties["whatsapp_last_inbound_at"] = timestamp(profile.last_inbound_at)
+    if profile.window_open_until is not None:
+        properties["whatsapp_window_open_until"] = timestamp(profile.window_open_until)
+    if item.is_new:
+        # People may correct these afterwards, so they are said once only.
+        properties["firstname"] = profile.name or (f"@{profile.username}" if profile.username else "")
+        properties["phone"] = profile.phone
+    said = {name: value for name, value in properties.items() if value}
+    if profile.phone or not item.is_new:
+        said["whatsapp_phone"] = profile.phone  # "" clears it: the number belongs to somebody else now
+    return said
+
+
+async def upsert_contacts(client: HubSpotClient, items: Sequence[ContactUpsert]) -> list[WriteResult]:
+    """Upsert by our key; a record that is known but carries another key is written by its id."""
+    by_key = [
+        BatchInput(
+            key=item.key,
+            body={"id": item.key, "idProperty": CONTACT_KEY, "properties": contact_properties(item)},
+        )
+        for item in items
+        if item.record_id is None
+    ]
+    by_id = [
+        BatchInput(key=item.key, body={"id": item.record_id, "properties": contact_properties(item)})
+        for item in items
+        if item.record_id is not None
+    ]
+    key_of = property_key(CONTACT_KEY)
+    results: dict[str, WriteResult] = {}
+    for operation, inputs in (("upsert", by_key), ("update", by_id)):
+        path = client.path("objects", f"contacts/batch/{operation}")
+        try:
+            results.update(await write_batch(client, path, inputs, key_of=key_of))
+        except HubSpotRefusal as refusal:
+            # A conflict on a contact is somebody else's unique value, e.g. a second property of the portal's own.
+            for item in inputs:
+                results[item.key] = refusal.refused()
+    return [results[item.key] for item in items]
+
+
+async def retire_contact(client: HubSpotClient, record_id: str, *, created_by_us: bool) -> Retired:
+    """Delete a record left over by a merge if nobody but us ever wrote it, else leave it and say why."""
+    query = ",".join((CONTACT_KEY, *_WATCHED))
+    links = ",".join(_LINKS)
+    path = client.path("objects", f"contacts/{record_id}?propertiesWithHistory={query}&associations={links}")
+    try:
+        _, record = await client.call("GET", path, writes=False)
+    except HubSpotRefusal as refusal:
+        if refusal.status == 404:
+            return Retired(deleted=True, reason="it was gone already")
+        raise
+    if not created_by_us:
+        return Retired(deleted=False, reason="it was in the CRM before us; merge the two records by hand")
+    history = record.get("propertiesWithHistory") or {}
+    ours = {_source(version) for version in history.get(CONTACT_KEY, ())}  # nobody else writes our key
+    hands = [
+        name for name in _WATCHED if any(_source(version) not in ours for version in history.get(name, ()))
+    ]
+    linked = sorted(
+        kind for kind, value in (record.get("associations") or {}).items() if value.get("results")
+    )
+    if hands or linked:
+        what = ", ".join([*hands, *(f"linked {kind}" for kind in linked)])
+        return Retired(
+            deleted=False, reason=f"somebody else worked on it ({what}); merge the two records by hand"
+        )
+    await client.call(
+        "POST", client.path("objects", "contacts/batch/archive"), {"inputs": [{"id": record_id}]}, writes=True
+    )
+    return Retired(deleted=True)
+
+
+def _source(version: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Who made one version of a property: HubSpot names the kind of source and the app's or user's id."""
+    return version.get("sourceType"), version.get("sourceId")

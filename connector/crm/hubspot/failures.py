@@ -1,0 +1,136 @@
+"""HubSpot's failures → the connector's errors, in one table.
+
+https://developers.hubspot.com/docs/api-reference/error-handling. The HTTP status decides for a whole call; for
+one item of a batch the category does. 5xx on a write says nothing about whether it was done: `Uncertain`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from connector.crm.port import Gone, Later, Refused, WriteResult
+from connector.errors import ConnectorError, RateLimited, Terminal, Transient, Uncertain
+
+_SCOPES_PAGE = "add the scope to the service key or private app, then: connector setup hubspot"
+
+# Seconds to hold back when HubSpot names a policy but no time: the length of its window.
+_POLICY_SECONDS = {"TEN_SECONDLY_ROLLING": 10.0, "SECONDLY": 1.0, "DAILY": 300.0}
+
+_MIGRATION_STATUS = 477  # the portal moves between data centres; Retry-After in seconds, up to 24 h
+_LOCKED_STATUS = 423  # "wait at least two seconds"
+_UNREACHABLE = {500, 502, 503, 504, 520, 521, 522, 523, 524, 530}
+
+
+@dataclass(kw_only=True, eq=False)  # not frozen: Python writes tracebacks on exceptions
+class HubSpotRefusal(Exception):
+    """The whole call was refused for its content (400, 404, 409, 413, 414 …): nothing was written."""
+
+    status: int
+    category: str
+    message: str
+    context: Mapping[str, Any]
+    correlation_id: str
+
+    @property
+    def is_conflict(self) -> bool:
+        """A unique value is taken. Documented as 409 CONFLICT, observed as 400 "already has that value"."""
+        return says_already_there(category=self.category, message=self.message)
+
+    def refused(self) -> Refused:
+        """The same as one item's result."""
+        return Refused(
+            cause=f"hubspot_{self.category.lower()}",
+            reason=self.message,
+            correlation_id=self.correlation_id,
+        )
+
+
+def says_already_there(*, category: str, message: str) -> bool:
+    """Whether an error means that a unique value is taken already."""
+    return category == "CONFLICT" or "already has that value" in message or "already exist" in message
+
+
+def read_body(body: Any) -> dict[str, Any]:
+    """An error body as a dict; every field may be missing, and a proxy may answer HTML."""
+    if isinstance(body, bytes):
+        body = body.decode("utf-8", "replace")
+    try:
+        document = json.loads(body) if isinstance(body, str) else body
+    except ValueError:
+        return {"message": str(body)[:200]}
+    return document if isinstance(document, dict) else {"message": str(document)[:200]}
+
+
+def call_failure(status: int, body: Any, headers: Mapping[str, str], *, writes: bool) -> Exception:
+    """The error of a call that was answered with a status outside 2xx."""
+    document = read_body(body)
+    message = str(document.get("message", "")) or f"status {status}"
+    category = str(document.get("category") or document.get("errorType") or "UNKNOWN")
+    correlation = str(document.get("correlationId", ""))
+    if status == 429:
+        policy = str(document.get("policyName", ""))
+        return RateLimited(
+            f"HubSpot's limit is used up ({policy or 'no policy named'}); nothing was written.",
+            retry_after=_retry_after(headers) or _POLICY_SECONDS.get(policy, 10.0),
+        )
+    if status == 401:
+        return Terminal(
+            f"HubSpot refuses our token: {message}. Nothing was written; what waits stays in the database.",
+            advice="set CONNECTOR_HUBSPOT__ACCESS_TOKEN to a valid token and restart sync-hubspot",
+        )
+    if status == 403:
+        return Terminal(f"HubSpot refuses for a missing permission: {message}", advice=_SCOPES_PAGE)
+    if status == _LOCKED_STATUS:
+        return Transient(f"HubSpot has the records locked: {message}", retry_after=2.0)
+    if status == _MIGRATION_STATUS:
+        return Transient(
+            "HubSpot moves this account to another data centre.", retry_after=_retry_after(headers) or 60.0
+        )
+    if status in _UNREACHABLE or status >= 500:
+        text = f"HubSpot answered {status}: {message}"
+        return Uncertain(text) if writes else Transient(text)
+    return HubSpotRefusal(
+        status=status,
+        category=category,
+        message=message,
+        context=document.get("context") or {},
+        correlation_id=correlation,
+    )
+
+
+def item_failure(error: Mapping[str, Any], *, correlation_id: str = "") -> WriteResult:
+    """What one entry of a batch answer's `errors` means for its item."""
+    category = str(error.get("category", "UNKNOWN"))
+    message = str(error.get("message", "")) or category
+    if category in {"RATE_LIMITS", "RATE_LIMIT"}:
+        return Later(reason=message)
+    if category in {"INTERNAL_ERROR", "SERVICE_UNAVAILABLE"}:
+        return Later(reason=message)
+    if category == "OBJECT_NOT_FOUND":
+        return Gone(reason=message)
+    return Refused(
+        cause=f"hubspot_{category.lower()}",
+        reason=message,
+        correlation_id=correlation_id or str(error.get("correlationId", "")),
+    )
+
+
+def as_connector_error(error: Exception) -> ConnectorError:
+    """A refusal of a call that has no items to blame (setup, associations)."""
+    if isinstance(error, ConnectorError):
+        return error
+    if isinstance(error, HubSpotRefusal):
+        return Terminal(f"HubSpot refuses: {error.message} ({error.category}, {error.correlation_id})")
+    raise error
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds. HubSpot's APIs document none; proxies send seconds, its webhooks milliseconds: ≥ 1,000 is ms."""
+    try:
+        value = float(headers.get("Retry-After", headers.get("retry-after", "")))
+    except ValueError:
+        return None
+    return value / 1000 if value >= 1000 else value

@@ -1,0 +1,144 @@
+"""Our properties in a portal: what is there, what is missing, and what the portal allows. Idempotent.
+
+Whether communications take a unique custom property is not documented: it is probed by asking for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from connector.crm.hubspot.activities import ActivityGuard
+from connector.crm.hubspot.client import HubSpotClient
+from connector.crm.hubspot.failures import HubSpotRefusal
+from connector.crm.hubspot.schema import (
+    COMMUNICATION_PROPERTIES,
+    CONTACT_KEY,
+    CONTACT_PROPERTIES,
+    GROUP,
+    GROUP_LABEL,
+    MESSAGE_ID,
+    MESSAGE_ID_PROPERTY,
+    Property,
+)
+from connector.crm.port import SetupReport
+from connector.errors import Terminal
+
+
+async def check_setup(client: HubSpotClient, *, create: bool) -> tuple[SetupReport, ActivityGuard]:
+    """Look at the portal's properties and, with `create`, make those that are missing."""
+    report = _Findings()
+    await _ensure(client, "contacts", CONTACT_PROPERTIES, create=create, report=report)
+    await _ensure(
+        client, "communications", (MESSAGE_ID_PROPERTY,), create=create, report=report, optional=True
+    )
+    guard = await _guard(client)
+    if guard is not ActivityGuard.NONE:
+        await _ensure(client, "communications", COMMUNICATION_PROPERTIES, create=create, report=report)
+    key_is_unique = (await _unique(client, "contacts", CONTACT_KEY)) is True
+    if CONTACT_KEY in report.found and not key_is_unique:
+        raise Terminal(
+            f"HubSpot's contact property {CONTACT_KEY} exists but is not unique, and that cannot be changed. "
+            "Nothing was written.",
+            advice=f"archive the property {CONTACT_KEY} in HubSpot's settings, then: connector setup hubspot",
+        )
+    ready = key_is_unique and not report.missing
+    return (
+        SetupReport(
+            ready=ready,
+            unique_activities=guard is ActivityGuard.UNIQUE,
+            found=tuple(report.found),
+            missing=tuple(report.missing),
+            advice="" if ready else "run: connector setup hubspot",
+        ),
+        guard,
+    )
+
+
+class _Findings:
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self.missing: list[str] = []
+
+
+async def _ensure(
+    client: HubSpotClient,
+    object_type: str,
+    wanted: Sequence[Property],
+    *,
+    create: bool,
+    report: _Findings,
+    optional: bool = False,
+) -> None:
+    _, answer = await client.call("GET", client.path("properties", object_type), writes=False)
+    there = {item.get("name") for item in answer.get("results") or ()}
+    report.found.extend(item.name for item in wanted if item.name in there)
+    absent = [item for item in wanted if item.name not in there]
+    if not absent:
+        return
+    if not create:
+        if not optional:
+            report.missing.extend(item.name for item in absent)
+        return
+    await _create_group(client, object_type)
+    for item in absent:
+        if await _create(client, object_type, item):
+            report.found.append(item.name)
+        elif not optional:
+            report.missing.append(item.name)
+
+
+async def _create_group(client: HubSpotClient, object_type: str) -> None:
+    try:
+        await client.call(
+            "POST",
+            client.path("properties", f"{object_type}/groups"),
+            {"name": GROUP, "label": GROUP_LABEL},
+            writes=False,
+        )
+    except HubSpotRefusal as refusal:
+        if not refusal.is_conflict and refusal.status != 409:
+            raise _no_property(refusal, object_type) from refusal
+
+
+async def _create(client: HubSpotClient, object_type: str, item: Property) -> bool:
+    path = client.path("properties", object_type)
+    try:
+        await client.call("POST", path, item.body(), writes=False)
+    except HubSpotRefusal as refusal:
+        if refusal.status == 409:
+            return True  # another replica made it a moment ago
+        if not item.unique or object_type == "contacts":
+            if object_type == "communications":
+                return False
+            raise _no_property(refusal, object_type) from refusal
+        plain = {name: value for name, value in item.body().items() if name != "hasUniqueValue"}
+        try:
+            await client.call("POST", path, plain, writes=False)
+        except HubSpotRefusal as second:
+            return second.status == 409
+    return True
+
+
+async def _guard(client: HubSpotClient) -> ActivityGuard:
+    unique = await _unique(client, "communications", MESSAGE_ID)
+    if unique is None:
+        return ActivityGuard.NONE
+    return ActivityGuard.UNIQUE if unique else ActivityGuard.PLAIN
+
+
+async def _unique(client: HubSpotClient, object_type: str, name: str) -> bool | None:
+    """Whether a property is unique; None: there is no such property."""
+    try:
+        _, answer = await client.call("GET", client.path("properties", f"{object_type}/{name}"), writes=False)
+    except HubSpotRefusal as refusal:
+        if refusal.status == 404:
+            return None
+        raise _no_property(refusal, object_type) from refusal
+    return bool(answer.get("hasUniqueValue"))
+
+
+def _no_property(refusal: HubSpotRefusal, object_type: str) -> Terminal:
+    return Terminal(
+        f"HubSpot refuses a property of {object_type}: {refusal.message} ({refusal.category}, {refusal.correlation_id}).",
+        advice="mend what HubSpot names (scopes, property limits), then: connector setup hubspot",
+    )

@@ -1,0 +1,171 @@
+"""The contract between the writer and a CRM. Set-wise in, one result an item out.
+
+An adapter answers exactly one result for each item it was given, in the same order; fewer is a bug that it
+must raise, never silence. Whole-call failures are raised as the connector's errors (`Transient`, `Uncertain`,
+`Terminal`); what is wrong with one item is its `Refused`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+CUSTOMER_SERVICE_WINDOW = timedelta(hours=24)
+"""From each message of the person; https://developers.facebook.com/docs/whatsapp → customer service windows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContactProfile:
+    """What the CRM should say about a person. Empty text: nothing to say; None: never happened."""
+
+    bsuid: str = ""
+    phone: str = ""
+    username: str = ""
+    name: str = ""
+    ad_source: str = ""
+    last_inbound_at: datetime | None = None
+
+    @property
+    def window_open_until(self) -> datetime | None:
+        """Until when the business may write freely."""
+        return None if self.last_inbound_at is None else self.last_inbound_at + CUSTOMER_SERVICE_WINDOW
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContactUpsert:
+    """One person to write. The key is ours and unique in the CRM; the adapter knows the property names.
+
+    `record_id` is set when the record is known but carries another key (adoption): it is then written by id.
+    `is_new`: no record is known, so names and numbers that people may correct later are written as well.
+    """
+
+    contact_id: UUID
+    profile: ContactProfile
+    is_new: bool
+    record_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The unique external key."""
+        return str(self.contact_id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Activity:
+    """One message on a contact's timeline, as it should read. `body` is plain text."""
+
+    wamid: str
+    contact_record_id: str
+    direction: str
+    status: str
+    at: datetime
+    subject: str
+    body: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActivityChange:
+    """A known activity that should read differently, or hang on another contact record."""
+
+    record_id: str
+    activity: Activity
+    moved_from: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActivityQuery:
+    """An activity whose create was begun and whose answer was lost."""
+
+    wamid: str
+    contact_record_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """The CRM has it. `created` is False when it was there before."""
+
+    record_id: str
+    created: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """The CRM will never take this item as it is. `cause` is countable, `correlation_id` the CRM's own."""
+
+    cause: str
+    reason: str
+    advice: str = ""
+    correlation_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Later:
+    """Nothing was done; try again after `retry_after` seconds (None: the writer's own back-off)."""
+
+    reason: str
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unknown:
+    """The answer was lost: the item may be there. Look it up before writing it again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gone:
+    """The record (or the contact record an activity should hang on) is not in the CRM any more."""
+
+    reason: str
+
+
+WriteResult = Written | Refused | Later | Unknown | Gone
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retired:
+    """A left-over contact record: deleted, or left in place with the reason why a person should look."""
+
+    deleted: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetupReport:
+    """What `check_setup` found. `unique_activities`: the CRM refuses a second activity of one wamid."""
+
+    ready: bool
+    unique_activities: bool
+    found: Sequence[str] = ()
+    missing: Sequence[str] = ()
+    advice: str = ""
+
+
+class Crm(Protocol):
+    """One CRM account."""
+
+    name: str
+    contacts_per_call: int
+    activities_per_call: int
+    request_timeout: float
+    """Seconds after which an answer counts as lost; a lease outlasts it."""
+    unique_activities: bool
+    """A repeated create of one wamid is refused, so a lost create may be looked up at once."""
+
+    async def upsert_contacts(self, items: Sequence[ContactUpsert]) -> Sequence[WriteResult]: ...
+
+    async def log_activities(self, items: Sequence[Activity]) -> Sequence[WriteResult]: ...
+
+    async def update_activities(self, items: Sequence[ActivityChange]) -> Sequence[WriteResult]: ...
+
+    async def find_activities(self, items: Sequence[ActivityQuery]) -> Sequence[str | None]: ...
+
+    async def retire_contact(self, record_id: str, *, created_by_us: bool) -> Retired: ...
+
+    async def check_setup(self, *, create: bool) -> SetupReport: ...
+
+    async def close(self) -> None: ...

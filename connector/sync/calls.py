@@ -1,0 +1,107 @@
+"""Calls to the CRM: chunked, several in flight, and paused as a whole when the CRM is what fails."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import structlog
+
+from connector.crm.port import Crm, Later, Unknown, WriteResult
+from connector.errors import ConnectorError, Terminal, Transient, Uncertain
+from connector.streams.backoff import backoff
+from connector.sync.leases import HeldLease
+from connector.telemetry import metrics
+from connector.telemetry.health import StageHealth
+
+log = structlog.get_logger(__name__)
+
+_STOPPED_RETRY = 10.0  # seconds between looks at a CRM that refuses our credential
+
+Item = TypeVar("Item")
+
+
+class CallRunner:
+    """Runs one sink's calls. Every drain of the process shares its places in flight and its pause."""
+
+    def __init__(self, crm: Crm, *, in_flight: int, health: StageHealth) -> None:
+        self._crm = crm
+        self._places = asyncio.Semaphore(in_flight)
+        self._health = health
+        self._failures = 0
+        self._paused_until = 0.0
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next call may be tried; ≤ 0 when it may be now."""
+        return self._paused_until - time.monotonic()
+
+    async def run(
+        self,
+        items: Sequence[Item],
+        per_call: int,
+        call: Callable[[Sequence[Item]], Awaitable[Sequence[WriteResult]]],
+        *,
+        lease: HeldLease,
+    ) -> list[tuple[Item, WriteResult]]:
+        """One result an item. A call that failed as a whole gives each of its items `Later`, or `Unknown` when
+        the CRM may have acted; it also pauses the sink, so that fresh items go first when the CRM is back.
+        """
+        chunks = [items[start : start + per_call] for start in range(0, len(items), per_call)]
+        answers = await asyncio.gather(*(self._one(chunk, call, lease) for chunk in chunks))
+        return [
+            pair
+            for chunk, results in zip(chunks, answers, strict=True)
+            for pair in zip(chunk, results, strict=True)
+        ]
+
+    async def _one(
+        self,
+        chunk: Sequence[Item],
+        call: Callable[[Sequence[Item]], Awaitable[Sequence[WriteResult]]],
+        lease: HeldLease,
+    ) -> Sequence[WriteResult]:
+        async with self._places:
+            started = time.perf_counter()
+            try:
+                if self.pause > 0:
+                    raise Transient("The CRM is paused after a failure.", retry_after=self.pause)
+                lease.must_outlast(self._crm.request_timeout)
+                results = await call(chunk)
+            except ConnectorError as error:
+                self.failed(error)
+                metrics.CRM_CALLS.labels(self._crm.name, type(error).__name__).inc()
+                if isinstance(error, Uncertain):
+                    return [Unknown(reason=error.message)] * len(chunk)
+                return [Later(reason=error.message, retry_after=0.0)] * len(chunk)
+        self.succeeded()
+        metrics.CRM_CALLS.labels(self._crm.name, "ok").inc()
+        metrics.CRM_CALL_SECONDS.labels(self._crm.name).observe(time.perf_counter() - started)
+        if len(results) != len(chunk):
+            raise AssertionError(f"{self._crm.name} answered {len(results)} results for {len(chunk)} items")
+        return results
+
+    def failed(self, error: ConnectorError) -> None:
+        """Hold the sink back, and say why."""
+        if self.pause > 0:
+            return  # one outage is one pause, however many calls meet it
+        self._failures += 1
+        seconds = backoff(self._failures, random=random.random)
+        if isinstance(error, Terminal):
+            seconds = _STOPPED_RETRY
+            self._health.line_stopped(reason=error.message, advice=error.advice)
+        else:
+            if isinstance(error, Transient) and error.retry_after is not None:
+                seconds = max(error.retry_after, 0.05)
+            self._health.waiting(self._crm.name, reason=error.message, advice=error.advice)
+        self._paused_until = time.monotonic() + seconds
+        log.info("sink pauses", sink=self._crm.name, seconds=round(seconds, 2), reason=error.message)
+
+    def succeeded(self) -> None:
+        """The CRM answers."""
+        self._failures = 0
+        self._health.recovered(self._crm.name)
+        self._health.line_resumed()

@@ -1,0 +1,361 @@
+"""The writer's tables: which items wait, who may write them now, and what became of them.
+
+A claim is a lease on a contact that outlasts the CRM's request timeout, so that two requests never write one
+contact at once, whatever the replicas. The database's clock is the only one that decides.
+
+| step            | transaction commits                                     | a crash right after leaves                      |
+|-----------------|---------------------------------------------------------|-------------------------------------------------|
+| claim           | lease on the contacts whose items were claimed          | a lease that runs out; nothing was sent         |
+| contacts written| record ids and versions; intents of the creates         | creates in doubt, looked up before any repeat   |
+| settle          | record ids and versions of activities; leases released  | nothing: both sides agree                       |
+
+A crash between a CRM's answer and the commit behind it leaves the state of the line above: an upsert by our
+key is repeated without harm, a create is looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from connector.crm.port import Gone, Later, Refused, Unknown, WriteResult, Written
+from connector.state.database import Connection
+from connector.sync.core.activities import ActivityFacts
+from connector.sync.core.contacts import ContactFacts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimedContact:
+    """A leased person. `ahead`: the CRM does not yet say what it should."""
+
+    contact_id: UUID
+    facts: ContactFacts
+    version: int
+    ahead: bool
+    record_id: str | None
+    rekey: bool
+    written_digest: str | None
+    attempts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimedActivity:
+    """A waiting message of a leased person. `in_doubt`: a create was begun and its answer never seen."""
+
+    wamid: str
+    contact_id: UUID
+    facts: ActivityFacts
+    version: int
+    record_id: str | None
+    on_record_id: str | None
+    written_digest: str | None
+    in_doubt: bool
+    lookups: int
+    attempts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What one drain may write."""
+
+    contacts: Sequence[ClaimedContact]
+    activities: Sequence[ClaimedActivity]
+
+    def __bool__(self) -> bool:
+        return bool(self.contacts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContactOutcome:
+    """What the CRM made of a person at `version`. `retry_in`: seconds, for `Later` and `Unknown`."""
+
+    contact_id: UUID
+    version: int
+    result: WriteResult
+    digest: str
+    retry_in: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActivityOutcome:
+    """What the CRM made of a message at `version`. `found_in_doubt`: a lost create turned out to be there.
+
+    `Unknown` means: looked up in vain. A create whose answer is lost has no outcome; its intent stands.
+    """
+
+    wamid: str
+    version: int
+    result: WriteResult
+    digest: str
+    on_record_id: str
+    retry_in: float = 0.0
+    found_in_doubt: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claims:
+    """The claims on one sink's schema."""
+
+    schema: str
+
+    async def claim(
+        self, connection: Connection, *, limit: int, lease: float, doubt_wait: float, oldest_first: bool
+    ) -> Claim:
+        """Lease up to `limit` waiting items for `lease` seconds; newest conversations first, or oldest.
+
+        A create in doubt is left alone for `doubt_wait` seconds: its request may still be on the way.
+        """
+        order = "ASC" if oldest_first else "DESC"
+        schema = self.schema
+        candidates = await connection.fetch(
+            f"""
+            WITH waiting AS (
+                (SELECT a.contact_id, a.priority, a.fresh_at
+                   FROM {schema}.activities a JOIN {schema}.contacts c USING (contact_id)
+                  WHERE a.desired_version > a.written_version AND a.problem IS NULL AND a.contact_id IS NOT NULL
+                    AND a.not_before <= now()
+                    AND (a.intent_at IS NULL OR a.intent_at <= now() - make_interval(secs => $2))
+                    AND c.lease_until <= now() AND c.redirect_to IS NULL
+                    AND (c.record_id IS NOT NULL OR (c.problem IS NULL AND c.not_before <= now()))
+                  ORDER BY a.priority, a.fresh_at {order} LIMIT $1)
+                UNION ALL
+                (SELECT contact_id, priority, fresh_at FROM {schema}.contacts
+                  WHERE desired_version > written_version AND problem IS NULL AND redirect_to IS NULL
+                    AND not_before <= now() AND lease_until <= now()
+                  ORDER BY priority, fresh_at {order} LIMIT $1)
+            )
+            SELECT contact_id FROM waiting GROUP BY contact_id
+            ORDER BY min(priority), {"min(fresh_at) ASC" if oldest_first else "max(fresh_at) DESC"} LIMIT $1
+            """,  # noqa: S608 - schema and order are ours
+            limit,
+            doubt_wait,
+        )
+        if not candidates:
+            return Claim(contacts=(), activities=())
+        contacts = await connection.fetch(
+            f"""
+            SELECT contact_id, facts, desired_version, record_id, rekey, written_digest, attempts,
+                   desired_version > written_version AND problem IS NULL AND not_before <= now() AS ahead
+              FROM {schema}.contacts
+             WHERE contact_id = ANY($1::uuid[]) AND lease_until <= now() AND redirect_to IS NULL
+             ORDER BY contact_id FOR UPDATE SKIP LOCKED
+            """,  # noqa: S608
+            [row["contact_id"] for row in candidates],
+        )
+        activities = await connection.fetch(
+            f"""
+            SELECT wamid, contact_id, facts, desired_version, record_id, on_record_id, written_digest,
+                   intent_at IS NOT NULL AND record_id IS NULL AS in_doubt, lookups, attempts
+              FROM {schema}.activities
+             WHERE contact_id = ANY($1::uuid[]) AND desired_version > written_version AND problem IS NULL
+               AND not_before <= now()
+               AND (intent_at IS NULL OR intent_at <= now() - make_interval(secs => $3))
+             ORDER BY priority, fresh_at {order} LIMIT $2
+            """,  # noqa: S608
+            [row["contact_id"] for row in contacts],
+            limit,
+            doubt_wait,
+        )
+        busy = {row["contact_id"] for row in activities}
+        # Lease only what is really claimed, or the others wait for a lease that nobody works under.
+        leased = [row for row in contacts if row["ahead"] or row["contact_id"] in busy]
+        await connection.execute(
+            f"UPDATE {schema}.contacts SET lease_until = now() + make_interval(secs => $2) "  # noqa: S608
+            "WHERE contact_id = ANY($1::uuid[])",
+            [row["contact_id"] for row in leased],
+            lease,
+        )
+        return Claim(
+            contacts=[_claimed_contact(row) for row in leased],
+            activities=[_claimed_activity(row) for row in activities],
+        )
+
+    async def settle_contacts(self, connection: Connection, outcomes: Sequence[ContactOutcome]) -> None:
+        """Store what became of contacts. The caller holds their leases; they are kept."""
+        await self._lock_contacts(connection, [outcome.contact_id for outcome in outcomes])
+        written = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Written)]
+        if written:
+            await connection.execute(
+                f"UPDATE {self.schema}.contacts AS t SET record_id = n.record_id, written_version = n.version, "  # noqa: S608
+                "written_digest = n.digest, created_by_us = t.created_by_us OR n.created, rekey = false, "
+                "attempts = 0, not_before = '-infinity', waiting_since = CASE WHEN t.desired_version > n.version "
+                "THEN t.waiting_since END "
+                "FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::boolean[]) "
+                "AS n (contact_id, record_id, version, digest, created) WHERE t.contact_id = n.contact_id",
+                [outcome.contact_id for outcome, _ in written],
+                [result.record_id for _, result in written],
+                [outcome.version for outcome, _ in written],
+                [outcome.digest for outcome, _ in written],
+                [result.created for _, result in written],
+            )
+        refused = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Refused)]
+        if refused:
+            await connection.execute(
+                f"UPDATE {self.schema}.contacts AS t SET problem = n.problem, attempts = 0 "  # noqa: S608
+                "FROM unnest($1::uuid[], $2::text[]) AS n (contact_id, problem) "
+                "WHERE t.contact_id = n.contact_id",
+                [outcome.contact_id for outcome, _ in refused],
+                [f"{result.cause}: {result.reason}" for _, result in refused],
+            )
+        gone = [outcome.contact_id for outcome in outcomes if isinstance(outcome.result, Gone)]
+        if gone:
+            await self.forget_records(connection, gone)
+        again = [outcome for outcome in outcomes if isinstance(outcome.result, Later | Unknown)]
+        if again:
+            await connection.execute(
+                f"UPDATE {self.schema}.contacts AS t SET attempts = t.attempts + 1, "  # noqa: S608
+                "not_before = now() + make_interval(secs => n.secs) "
+                "FROM unnest($1::uuid[], $2::float8[]) AS n (contact_id, secs) WHERE t.contact_id = n.contact_id",
+                [outcome.contact_id for outcome in again],
+                [outcome.retry_in for outcome in again],
+            )
+
+    async def begin_creates(self, connection: Connection, creates: Mapping[str, str]) -> None:
+        """Mark creates (wamid → contact record id) as begun.
+
+        Committed before the request leaves: whatever happens afterwards, these items and no others are in doubt.
+        """
+        if creates:
+            await connection.execute(
+                f"UPDATE {self.schema}.activities AS t SET intent_at = now(), on_record_id = n.record_id "  # noqa: S608
+                "FROM unnest($1::text[], $2::text[]) AS n (wamid, record_id) WHERE t.wamid = n.wamid",
+                list(creates),
+                list(creates.values()),
+            )
+
+    async def renew(self, connection: Connection, contacts: Sequence[UUID], *, lease: float) -> None:
+        """Hold leases for longer; the caller still holds them."""
+        await self._lock_contacts(connection, contacts)
+        await connection.execute(
+            f"UPDATE {self.schema}.contacts SET lease_until = now() + make_interval(secs => $2) "  # noqa: S608
+            "WHERE contact_id = ANY($1::uuid[])",
+            list(contacts),
+            lease,
+        )
+
+    async def settle_activities(
+        self, connection: Connection, outcomes: Sequence[ActivityOutcome], *, release: Sequence[UUID]
+    ) -> None:
+        """Store what became of activities, and release the leases."""
+        await self._lock_contacts(connection, release)
+        written = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Written)]
+        if written:
+            # A create found after its answer was lost may say less than the desired version: it stays ahead.
+            await connection.execute(
+                f"UPDATE {self.schema}.activities AS t SET record_id = n.record_id, on_record_id = n.on_record, "  # noqa: S608
+                "written_version = CASE WHEN n.found THEN t.written_version ELSE n.version END, "
+                "written_digest = CASE WHEN n.found THEN NULL ELSE n.digest END, intent_at = NULL, lookups = 0, "
+                "attempts = 0, not_before = '-infinity', waiting_since = CASE WHEN n.found OR t.desired_version > "
+                "n.version THEN t.waiting_since END "
+                "FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::boolean[]) "
+                "AS n (wamid, record_id, on_record, version, digest, found) WHERE t.wamid = n.wamid",
+                [outcome.wamid for outcome, _ in written],
+                [result.record_id for _, result in written],
+                [outcome.on_record_id for outcome, _ in written],
+                [outcome.version for outcome, _ in written],
+                [outcome.digest for outcome, _ in written],
+                [outcome.found_in_doubt for outcome, _ in written],
+            )
+        refused = [
+            (outcome.wamid, f"{outcome.result.cause}: {outcome.result.reason}")
+            for outcome in outcomes
+            if isinstance(outcome.result, Refused)
+        ]
+        if refused:
+            await connection.execute(
+                f"UPDATE {self.schema}.activities AS t SET problem = n.problem, intent_at = NULL, attempts = 0 "  # noqa: S608
+                "FROM unnest($1::text[], $2::text[]) AS n (wamid, problem) WHERE t.wamid = n.wamid",
+                [wamid for wamid, _ in refused],
+                [problem for _, problem in refused],
+            )
+        later = [outcome for outcome in outcomes if isinstance(outcome.result, Later | Gone)]
+        if later:
+            await connection.execute(
+                f"UPDATE {self.schema}.activities AS t SET attempts = t.attempts + 1, intent_at = NULL, "  # noqa: S608
+                "lookups = 0, not_before = now() + make_interval(secs => n.secs) "
+                "FROM unnest($1::text[], $2::float8[]) AS n (wamid, secs) WHERE t.wamid = n.wamid",
+                [outcome.wamid for outcome in later],
+                [outcome.retry_in for outcome in later],
+            )
+        unknown = [outcome for outcome in outcomes if isinstance(outcome.result, Unknown)]
+        if unknown:  # looked up in vain: still in doubt
+            await connection.execute(
+                f"UPDATE {self.schema}.activities AS t SET lookups = t.lookups + 1, "  # noqa: S608
+                "not_before = now() + make_interval(secs => n.secs) "
+                "FROM unnest($1::text[], $2::float8[]) AS n (wamid, secs) WHERE t.wamid = n.wamid",
+                [outcome.wamid for outcome in unknown],
+                [outcome.retry_in for outcome in unknown],
+            )
+        await self.release(connection, release)
+
+    async def release(self, connection: Connection, contacts: Sequence[UUID]) -> None:
+        """Give leases back before they run out."""
+        await connection.execute(
+            f"UPDATE {self.schema}.contacts SET lease_until = '-infinity' WHERE contact_id = ANY($1::uuid[])",  # noqa: S608
+            list(contacts),
+        )
+
+    async def forget_records(self, connection: Connection, contacts: Sequence[UUID]) -> None:
+        """The CRM does not have these records any more: write the contacts anew, by our key."""
+        await connection.execute(
+            f"UPDATE {self.schema}.contacts SET record_id = NULL, written_version = 0, written_digest = NULL, "  # noqa: S608
+            "created_by_us = false, rekey = false, waiting_since = coalesce(waiting_since, now()) "
+            "WHERE contact_id = ANY($1::uuid[])",
+            list(contacts),
+        )
+
+    async def waiting(self, connection: Connection) -> tuple[int, datetime | None]:
+        """(items waiting, since when the oldest waits). An index-only count; call it every few seconds."""
+        row = await connection.fetchrow(
+            f"""
+            SELECT (SELECT count(*) FROM {self.schema}.activities WHERE desired_version > written_version
+                       AND problem IS NULL AND contact_id IS NOT NULL)
+                 + (SELECT count(*) FROM {self.schema}.contacts WHERE desired_version > written_version
+                       AND problem IS NULL AND redirect_to IS NULL) AS items,
+                   least(
+                     (SELECT min(waiting_since) FROM {self.schema}.activities WHERE desired_version > written_version
+                       AND problem IS NULL AND contact_id IS NOT NULL),
+                     (SELECT min(waiting_since) FROM {self.schema}.contacts WHERE desired_version > written_version
+                       AND problem IS NULL AND redirect_to IS NULL)) AS oldest
+            """  # noqa: S608
+        )
+        assert row is not None
+        return row["items"], row["oldest"]
+
+    async def _lock_contacts(self, connection: Connection, contacts: Sequence[UUID]) -> None:
+        await connection.execute(
+            f"SELECT 1 FROM {self.schema}.contacts WHERE contact_id = ANY($1::uuid[]) "  # noqa: S608
+            "ORDER BY contact_id FOR UPDATE",
+            list(contacts),
+        )
+
+
+def _claimed_contact(row: Any) -> ClaimedContact:
+    return ClaimedContact(
+        contact_id=row["contact_id"],
+        facts=row["facts"],
+        version=row["desired_version"],
+        ahead=row["ahead"],
+        record_id=row["record_id"],
+        rekey=row["rekey"],
+        written_digest=row["written_digest"],
+        attempts=row["attempts"],
+    )
+
+
+def _claimed_activity(row: Any) -> ClaimedActivity:
+    return ClaimedActivity(
+        wamid=row["wamid"],
+        contact_id=row["contact_id"],
+        facts=row["facts"],
+        version=row["desired_version"],
+        record_id=row["record_id"],
+        on_record_id=row["on_record_id"],
+        written_digest=row["written_digest"],
+        in_doubt=row["in_doubt"],
+        lookups=row["lookups"],
+        attempts=row["attempts"],
+    )

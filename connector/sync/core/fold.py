@@ -1,0 +1,246 @@
+"""The fold: a batch of canonical events over what is known → the rows that change. Pure.
+
+Commutative and idempotent: any order and any repetition of the same events ends in the same facts (see
+tests/unit/test_fold.py, a hypothesis test). A row's desired version moves only when its facts move; an event
+that was seen before changes nothing, so nothing is written to the CRM again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import Any, TypeVar
+from uuid import UUID
+
+from connector.events import ContactMerged, ConversationEvent, Message, StatusChange
+from connector.sync.core.activities import ActivityFacts, merge_activity_facts, message_facts, status_facts
+from connector.sync.core.contacts import ContactFacts, contact_facts, merge_contact_facts
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+# A status may overtake its message by moments; waiting this long saves a line that says "content not seen".
+PLACEHOLDER_GRACE = timedelta(seconds=5)
+
+
+class Priority(IntEnum):
+    """Classes of waiting items, first drained first."""
+
+    LIVE = 0
+    STATUS = 1
+    REPLAY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a record of the log lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContactState:
+    """A person's row as the fold sees it."""
+
+    contact_id: UUID
+    facts: ContactFacts = field(default_factory=dict)
+    desired_version: int = 0
+    written_version: int = 0
+    redirect_to: UUID | None = None
+    priority: Priority = Priority.LIVE
+    fresh_at: datetime = LONG_AGO
+    waiting_since: datetime | None = None
+    stored: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActivityState:
+    """A message's row as the fold sees it. `contact_id` None: its person is not known yet."""
+
+    wamid: str
+    contact_id: UUID | None = None
+    facts: ActivityFacts = field(default_factory=dict)
+    desired_version: int = 0
+    written_version: int = 0
+    priority: Priority = Priority.LIVE
+    fresh_at: datetime = LONG_AGO
+    waiting_since: datetime | None = None
+    not_before: datetime = LONG_AGO
+    position: Position | None = None
+    stored: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoldResult:
+    """Rows to store, and the contacts whose messages now belong to somebody else (loser → winner)."""
+
+    contacts: Sequence[ContactState]
+    activities: Sequence[ActivityState]
+    moved: Mapping[UUID, UUID]
+
+
+def contacts_named(events: Iterable[ConversationEvent]) -> set[UUID]:
+    """The contact ids that a fold of these events needs to know; their redirects come on top."""
+    named: set[UUID] = set()
+    for event in events:
+        if event.person.contact_id is not None:
+            named.add(event.person.contact_id)
+        if isinstance(event, ContactMerged):
+            named.add(event.loser_id)
+    return named
+
+
+def wamids_named(events: Iterable[ConversationEvent]) -> set[str]:
+    """The messages that a fold of these events needs to know."""
+    return {event.wamid for event in events if isinstance(event, Message | StatusChange)}
+
+
+def resolve(contact_id: UUID, redirects: Mapping[UUID, UUID]) -> UUID:
+    """Follow redirects to the person of today. A circle, which no rule makes, ends at its smallest id."""
+    seen = {contact_id}
+    while (target := redirects.get(contact_id)) is not None:
+        if target in seen:
+            return min(seen)
+        seen.add(target)
+        contact_id = target
+    return contact_id
+
+
+def fold(
+    events: Sequence[tuple[ConversationEvent, Position]],
+    *,
+    contacts: Mapping[UUID, ContactState],
+    activities: Mapping[str, ActivityState],
+    now: datetime,
+    replay: bool = False,
+) -> FoldResult:
+    """Fold a batch. `contacts` holds every contact that is named, with the targets of its redirects."""
+    people = dict(contacts)
+    redirects = {state.contact_id: state.redirect_to for state in people.values() if state.redirect_to}
+    moved = _link_merges(events, redirects)
+    persons, messages = _gather(events, redirects)
+    for loser, winner in moved.items():
+        lost = people.get(loser, ContactState(contact_id=loser))
+        gained = persons.setdefault(resolve(winner, redirects), _PersonNews())
+        gained.facts = merge_contact_facts(gained.facts, lost.facts)
+        gained.fresh_at = max(gained.fresh_at, lost.fresh_at)
+        people[loser] = replace(lost, redirect_to=winner)
+
+    changed_people = [people[loser] for loser in moved]
+    for contact_id, person in persons.items():
+        state = people.get(contact_id, ContactState(contact_id=contact_id))
+        merged = merge_contact_facts(state.facts, person.facts)
+        if merged != state.facts or not state.stored:
+            priority = Priority.REPLAY if replay else person.priority
+            changed_people.append(_ahead(state, merged, priority=priority, fresh_at=person.fresh_at, now=now))
+
+    changed_messages: list[ActivityState] = []
+    for wamid, news in messages.items():
+        known = activities.get(wamid, ActivityState(wamid=wamid))
+        facts = _merge_versions(known.facts, news.facts)
+        owner = UUID(facts["owner"][1]) if "owner" in facts else None
+        holder = resolve(owner, redirects) if owner is not None else None
+        if facts == known.facts and holder == known.contact_id and known.stored:
+            continue
+        priority = Priority.REPLAY if replay else news.priority
+        after = _ahead(known, facts, priority=priority, fresh_at=news.fresh_at, now=now)
+        keep_position = known.position is not None and news.priority is Priority.STATUS
+        changed_messages.append(
+            replace(
+                after,
+                contact_id=holder,
+                position=known.position if keep_position else news.position,
+                not_before=LONG_AGO if "message" in facts else now + PLACEHOLDER_GRACE,
+            )
+        )
+    return FoldResult(contacts=changed_people, activities=changed_messages, moved=moved)
+
+
+@dataclass(slots=True)
+class _PersonNews:
+    """What one batch says about one person."""
+
+    facts: ContactFacts = field(default_factory=dict)
+    fresh_at: datetime = LONG_AGO
+    priority: Priority = Priority.STATUS
+
+
+@dataclass(slots=True)
+class _MessageNews:
+    """What one batch says about one message."""
+
+    position: Position
+    facts: ActivityFacts = field(default_factory=dict)
+    fresh_at: datetime = LONG_AGO
+    priority: Priority = Priority.STATUS
+
+
+def _link_merges(
+    events: Sequence[tuple[ConversationEvent, Position]], redirects: dict[UUID, UUID]
+) -> dict[UUID, UUID]:
+    """Enter the batch's merges into `redirects`; the new links, loser → winner. A known merge is none."""
+    moved: dict[UUID, UUID] = {}
+    for event, _ in events:
+        if isinstance(event, ContactMerged) and event.person.contact_id is not None:
+            loser, winner = resolve(event.loser_id, redirects), resolve(event.person.contact_id, redirects)
+            if loser != winner:
+                redirects[loser] = moved[loser] = winner
+    return moved
+
+
+def _gather(
+    events: Sequence[tuple[ConversationEvent, Position]], redirects: Mapping[UUID, UUID]
+) -> tuple[dict[UUID, _PersonNews], dict[str, _MessageNews]]:
+    """Fold the batch within itself, so that a row is read and written once however often it is named."""
+    persons: dict[UUID, _PersonNews] = {}
+    messages: dict[str, _MessageNews] = {}
+    for event, position in events:
+        contact_id = event.person.contact_id
+        if isinstance(event, Message | StatusChange):
+            is_message = isinstance(event, Message)
+            facts = message_facts(event) if isinstance(event, Message) else status_facts(event)
+            if contact_id is not None:
+                facts["owner"] = [int(is_message), str(contact_id)]
+            news = messages.setdefault(event.wamid, _MessageNews(position=position))
+            news.facts = _merge_versions(news.facts, facts)
+            news.fresh_at = max(news.fresh_at, event.at)
+            if is_message:
+                news.position = position
+                news.priority = Priority.LIVE
+        if contact_id is None:
+            continue
+        person = persons.setdefault(resolve(contact_id, redirects), _PersonNews())
+        person.facts = merge_contact_facts(person.facts, contact_facts(event))
+        person.fresh_at = max(person.fresh_at, event.at)
+        if not isinstance(event, StatusChange):
+            person.priority = Priority.LIVE
+    return persons, messages
+
+
+def _merge_versions(left: ActivityFacts, right: ActivityFacts) -> ActivityFacts:
+    merged = merge_activity_facts(left, right)
+    owners = [facts["owner"] for facts in (left, right) if "owner" in facts]
+    if owners:
+        merged["owner"] = max(owners)  # a message knows its person, a status may only guess by alias
+    return merged
+
+
+State = TypeVar("State", ContactState, ActivityState)
+
+
+def _ahead(
+    state: State, facts: dict[str, Any], *, priority: Priority, fresh_at: datetime, now: datetime
+) -> State:
+    """The same row with other facts: one version ahead, waiting since now unless it waited already."""
+    waits = state.desired_version > state.written_version
+    return replace(
+        state,
+        facts=facts,
+        desired_version=state.desired_version + 1,
+        priority=min(state.priority, priority) if waits else priority,
+        fresh_at=max(state.fresh_at, fresh_at),
+        waiting_since=state.waiting_since if waits and state.waiting_since else now,
+    )

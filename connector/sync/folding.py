@@ -1,0 +1,231 @@
+"""The fold's tables: load what a batch names, store what it changed, all in the caller's transaction.
+
+Lock order, everywhere in the sync role: contact rows by contact_id, then activity rows by wamid. The fold and
+the writer would deadlock otherwise. The schema is the sink's (`hubspot`, `salesforce`); a replay plans in a
+schema of its own through the same statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from connector.errors import Transient
+from connector.events import ConversationEvent
+from connector.state.database import Connection
+from connector.state.offsets import store_offsets
+from connector.sync.core.fold import (
+    ActivityState,
+    ContactState,
+    FoldResult,
+    Position,
+    Priority,
+    contacts_named,
+    fold,
+    wamids_named,
+)
+
+_CONTACT_COLUMNS = (
+    "contact_id, facts, desired_version, written_version, redirect_to, priority, fresh_at, waiting_since"
+)
+_ACTIVITY_COLUMNS = (
+    "wamid, contact_id, facts, desired_version, written_version, priority, fresh_at, waiting_since, not_before, "
+    'topic, partition, "offset"'
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SinkTables:
+    """One sink's schema, and the fold into it."""
+
+    schema: str
+
+    async def apply(
+        self,
+        connection: Connection,
+        events: Sequence[tuple[ConversationEvent, Position]],
+        *,
+        offsets: Iterable[Position],
+        now: datetime,
+        replay: bool = False,
+    ) -> FoldResult:
+        """Fold `events` and remember `offsets`, in the caller's transaction."""
+        named = [event for event, _ in events]
+        contacts = await self._load_contacts(connection, contacts_named(named))
+        activities = await self._load_activities(connection, wamids_named(named))
+        result = fold(events, contacts=contacts, activities=activities, now=now, replay=replay)
+        await self._store_contacts(connection, result.contacts)
+        await self._store_activities(connection, result.activities)
+        if result.moved:
+            await self._move_activities(connection, result.moved, now=now)
+        await store_offsets(connection, schema=self.schema, offsets=offsets)
+        return result
+
+    async def _load_contacts(self, connection: Connection, wanted: set[UUID]) -> dict[UUID, ContactState]:
+        found: dict[UUID, ContactState] = {}
+        missing = set(wanted)
+        while missing:
+            rows = await connection.fetch(
+                f"SELECT {_CONTACT_COLUMNS} FROM {self.schema}.contacts "  # noqa: S608 - schema is ours
+                "WHERE contact_id = ANY($1::uuid[]) ORDER BY contact_id FOR UPDATE",
+                sorted(missing),
+            )
+            for row in rows:
+                found[row["contact_id"]] = _contact_state(row)
+            targets = {state.redirect_to for state in found.values() if state.redirect_to}
+            missing = {target for target in targets if target is not None and target not in found} - missing
+        return found
+
+    async def _load_activities(self, connection: Connection, wamids: set[str]) -> dict[str, ActivityState]:
+        rows = await connection.fetch(
+            f"SELECT {_ACTIVITY_COLUMNS} FROM {self.schema}.activities "  # noqa: S608
+            "WHERE wamid = ANY($1::text[]) ORDER BY wamid FOR UPDATE",
+            sorted(wamids),
+        )
+        return {row["wamid"]: _activity_state(row) for row in rows}
+
+    async def _store_contacts(self, connection: Connection, states: Sequence[ContactState]) -> None:
+        new = sorted((state for state in states if not state.stored), key=lambda state: state.contact_id)
+        old = [state for state in states if state.stored]
+        if new:
+            inserted = await connection.fetch(
+                f"INSERT INTO {self.schema}.contacts (contact_id, facts, desired_version, redirect_to, "  # noqa: S608
+                "priority, fresh_at, waiting_since) SELECT * FROM unnest($1::uuid[], $2::jsonb[], $3::bigint[], "
+                "$4::uuid[], $5::smallint[], $6::timestamptz[], $7::timestamptz[]) "
+                "ON CONFLICT DO NOTHING RETURNING 1",
+                *_contact_arrays(new),
+            )
+            _all_inserted(len(inserted), len(new))
+        if old:
+            await connection.execute(
+                f"UPDATE {self.schema}.contacts AS t SET facts = n.facts, desired_version = n.desired_version, "  # noqa: S608
+                "redirect_to = n.redirect_to, priority = n.priority, fresh_at = n.fresh_at, "
+                "waiting_since = n.waiting_since, problem = NULL, attempts = 0, not_before = '-infinity' "
+                "FROM unnest($1::uuid[], $2::jsonb[], $3::bigint[], $4::uuid[], $5::smallint[], $6::timestamptz[], "
+                "$7::timestamptz[]) AS n (contact_id, facts, desired_version, redirect_to, priority, fresh_at, "
+                "waiting_since) WHERE t.contact_id = n.contact_id",
+                *_contact_arrays(old),
+            )
+
+    async def _store_activities(self, connection: Connection, states: Sequence[ActivityState]) -> None:
+        new = sorted((state for state in states if not state.stored), key=lambda state: state.wamid)
+        old = [state for state in states if state.stored]
+        if new:
+            inserted = await connection.fetch(
+                f"INSERT INTO {self.schema}.activities (wamid, contact_id, facts, desired_version, priority, "  # noqa: S608
+                'fresh_at, waiting_since, not_before, topic, partition, "offset") SELECT * FROM unnest($1::text[], '
+                "$2::uuid[], $3::jsonb[], $4::bigint[], $5::smallint[], $6::timestamptz[], $7::timestamptz[], "
+                "$8::timestamptz[], $9::text[], $10::int[], $11::bigint[]) ON CONFLICT DO NOTHING RETURNING 1",
+                *_activity_arrays(new),
+            )
+            _all_inserted(len(inserted), len(new))
+        if old:
+            # not_before of an in-doubt create (intent_at) stays: the doubt is settled before anything else.
+            await connection.execute(
+                f"UPDATE {self.schema}.activities AS t SET contact_id = n.contact_id, facts = n.facts, "  # noqa: S608
+                "desired_version = n.desired_version, priority = n.priority, fresh_at = n.fresh_at, "
+                "waiting_since = n.waiting_since, problem = NULL, attempts = 0, "
+                "not_before = CASE WHEN t.intent_at IS NULL THEN n.not_before ELSE t.not_before END, "
+                'topic = n.topic, partition = n.partition, "offset" = n."offset" '
+                "FROM unnest($1::text[], $2::uuid[], $3::jsonb[], $4::bigint[], $5::smallint[], $6::timestamptz[], "
+                "$7::timestamptz[], $8::timestamptz[], $9::text[], $10::int[], $11::bigint[]) AS n (wamid, "
+                "contact_id, facts, desired_version, priority, fresh_at, waiting_since, not_before, topic, "
+                'partition, "offset") WHERE t.wamid = n.wamid',
+                *_activity_arrays(old),
+            )
+
+    async def _move_activities(
+        self, connection: Connection, moved: dict[UUID, UUID] | Any, *, now: datetime
+    ) -> None:
+        """Hang a merged person's messages on the winner, and leave the loser's CRM record to be retired."""
+        losers, winners = list(moved.keys()), list(moved.values())
+        await connection.execute(
+            f"UPDATE {self.schema}.activities AS t SET contact_id = m.winner, "  # noqa: S608
+            "desired_version = t.desired_version + 1, problem = NULL, waiting_since = CASE WHEN t.desired_version > "
+            "t.written_version THEN t.waiting_since ELSE $3 END "
+            "FROM unnest($1::uuid[], $2::uuid[]) AS m (loser, winner) WHERE t.contact_id = m.loser",
+            losers,
+            winners,
+            now,
+        )
+        await self.retire_redirected(connection, losers)
+
+    async def retire_redirected(self, connection: Connection, contact_ids: Sequence[UUID]) -> None:
+        """Queue the CRM records of merged contacts for retirement. Called after a merge, and after a write
+        that taught us the record of a contact that was merged while the call was under way.
+        """
+        await connection.execute(
+            f"INSERT INTO {self.schema}.retirements (record_id, contact_id, created_by_us) "  # noqa: S608
+            f"SELECT record_id, redirect_to, created_by_us FROM {self.schema}.contacts "
+            "WHERE contact_id = ANY($1::uuid[]) AND redirect_to IS NOT NULL AND record_id IS NOT NULL "
+            "ON CONFLICT DO NOTHING",
+            list(contact_ids),
+        )
+
+
+def _all_inserted(inserted: int, wanted: int) -> None:
+    if inserted != wanted:
+        # Another worker folded the same person or message a moment ago (a rebalance): see its row, fold again.
+        raise Transient("Another worker stored the same rows at the same time.", retry_after=0.05)
+
+
+def _contact_state(row: Any) -> ContactState:
+    return ContactState(
+        contact_id=row["contact_id"],
+        facts=row["facts"],
+        desired_version=row["desired_version"],
+        written_version=row["written_version"],
+        redirect_to=row["redirect_to"],
+        priority=Priority(row["priority"]),
+        fresh_at=row["fresh_at"],
+        waiting_since=row["waiting_since"],
+        stored=True,
+    )
+
+
+def _activity_state(row: Any) -> ActivityState:
+    return ActivityState(
+        wamid=row["wamid"],
+        contact_id=row["contact_id"],
+        facts=row["facts"],
+        desired_version=row["desired_version"],
+        written_version=row["written_version"],
+        priority=Priority(row["priority"]),
+        fresh_at=row["fresh_at"],
+        waiting_since=row["waiting_since"],
+        not_before=row["not_before"],
+        position=Position(row["topic"], row["partition"], row["offset"]),
+        stored=True,
+    )
+
+
+def _contact_arrays(states: Sequence[ContactState]) -> tuple[list[Any], ...]:
+    return (
+        [state.contact_id for state in states],
+        [state.facts for state in states],
+        [state.desired_version for state in states],
+        [state.redirect_to for state in states],
+        [int(state.priority) for state in states],
+        [state.fresh_at for state in states],
+        [state.waiting_since for state in states],
+    )
+
+
+def _activity_arrays(states: Sequence[ActivityState]) -> tuple[list[Any], ...]:
+    positions = [state.position or Position("", -1, -1) for state in states]
+    return (
+        [state.wamid for state in states],
+        [state.contact_id for state in states],
+        [state.facts for state in states],
+        [state.desired_version for state in states],
+        [int(state.priority) for state in states],
+        [state.fresh_at for state in states],
+        [state.waiting_since for state in states],
+        [state.not_before for state in states],
+        [position.topic for position in positions],
+        [position.partition for position in positions],
+        [position.offset for position in positions],
+    )

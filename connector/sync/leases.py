@@ -1,0 +1,83 @@
+"""Holding the claimed contacts while a drain works, and knowing when that is no longer certain."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from connector.errors import ConnectorError, Transient
+from connector.state.database import transaction
+from connector.sync.claims import Claims
+
+log = structlog.get_logger(__name__)
+
+RENEW_EVERY = 2.0
+"""Seconds between renewals; most drains end before the first."""
+
+
+def lease_seconds(request_timeout: float) -> float:
+    """A lease outlasts any request that was sent under it, also when its process dies right after a renewal."""
+    return request_timeout + 2 * RENEW_EVERY + 1.0
+
+
+@dataclass(slots=True)
+class HeldLease:
+    """Until when (monotonic seconds) nobody else writes the claimed contacts."""
+
+    until: float
+
+    def must_outlast(self, seconds: float) -> None:
+        """Raise `Transient` unless a call of `seconds` ends within the lease.
+
+        A process that was frozen may wake up after its lease: by then others write these contacts.
+        """
+        if time.monotonic() + seconds > self.until:
+            raise Transient(
+                "The lease on the claimed contacts would end before the call does.", retry_after=0.5
+            )
+
+
+@asynccontextmanager
+async def held(
+    pool: asyncpg.Pool, claims: Claims, contacts: Sequence[UUID], *, until: float, seconds: float
+) -> AsyncIterator[HeldLease]:
+    """Renew the leases while the body runs; give them back at once when it fails for the CRM or the database."""
+    lease = HeldLease(until=until)
+    renewing = asyncio.create_task(_renew(pool, claims, contacts, lease, seconds))
+    try:
+        yield lease
+    except ConnectorError:
+        await _give_back(pool, claims, contacts)
+        raise
+    finally:
+        renewing.cancel()
+
+
+async def _renew(
+    pool: asyncpg.Pool, claims: Claims, contacts: Sequence[UUID], lease: HeldLease, seconds: float
+) -> None:
+    while True:
+        await asyncio.sleep(RENEW_EVERY)
+        asked = time.monotonic()
+        try:
+            async with transaction(pool) as connection:
+                await claims.renew(connection, contacts, lease=seconds)
+        except ConnectorError as error:
+            log.info("a lease could not be renewed", sink=claims.schema, reason=error.message)
+        else:
+            lease.until = asked + seconds
+
+
+async def _give_back(pool: asyncpg.Pool, claims: Claims, contacts: Sequence[UUID]) -> None:
+    try:
+        async with transaction(pool) as connection:
+            await claims.release(connection, contacts)
+    except ConnectorError:
+        log.info("leases could not be given back; they run out by themselves", sink=claims.schema)

@@ -1,0 +1,338 @@
+"""The writer: drains what waits into the CRM. Only "desired is ahead of written" ever decides a write.
+
+Several drains run at once in one process, and any number of processes; leases in the database (claims.py) keep
+two of them off one contact. What a drain does, in order: claim → upsert the people → look up the creates in
+doubt → mark the creates as begun → create, change → settle. Each arrow that is a commit stands in claims.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from connector.crm.port import Crm, Gone, Later, Refused, Unknown, WriteResult, Written
+from connector.errors import ConnectorError
+from connector.settings import SyncSettings
+from connector.state.database import Connection, transaction
+from connector.state.outgoing import queue_outgoing
+from connector.streams.backoff import backoff
+from connector.sync.calls import CallRunner
+from connector.sync.claims import ActivityOutcome, Claim, Claims, ContactOutcome
+from connector.sync.folding import SinkTables
+from connector.sync.leases import HeldLease, held, lease_seconds
+from connector.sync.plan import ActivityPlan, PlannedActivity, PlannedContact, plan_activities, plan_contact
+from connector.sync.refusals import refusal_letter
+from connector.sync.retirement import retire_one
+from connector.telemetry import metrics
+from connector.telemetry.health import StageHealth
+
+log = structlog.get_logger(__name__)
+
+_IDLE_POLL = 1.0  # seconds; another replica's fold does not wake us, its items are seen at the next look
+_MEASURE_EVERY = 2.0  # seconds
+_LOOKUPS = 2  # vain look-ups after which a create in doubt is repeated, where no unique key guards it
+_OLDEST_SHARE = 5  # every so many claims starts at the oldest, so that no conversation waits for ever
+
+
+class Writer:
+    """Drains one sink until `stop`. `wake` is set by the agent after each fold."""
+
+    def __init__(
+        self,
+        *,
+        crm: Crm,
+        pool: asyncpg.Pool,
+        settings: SyncSettings,
+        calls_in_flight: int,
+        health: StageHealth,
+        stop: asyncio.Event,
+        wake: asyncio.Event,
+        outgoing_queued: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.crm = crm
+        self.stage = f"sync-{crm.name}"
+        self.items_waiting = 0
+        self._pool = pool
+        self._settings = settings
+        self._claims = Claims(schema=crm.name)
+        self._tables = SinkTables(schema=crm.name)
+        self._calls = CallRunner(crm, in_flight=calls_in_flight, health=health)
+        self._drains = calls_in_flight
+        self._health = health
+        self._stop = stop
+        self._wake = wake
+        self._outgoing_queued = outgoing_queued
+        self._turn = 0
+        self._lease = lease_seconds(crm.request_timeout)
+
+    async def run(self) -> None:
+        """Drain until `stop`; what the CRM or the database does is waited for and shown, never raised."""
+        self._health.running()
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._drains):
+                group.create_task(self._drain_forever(), name=f"{self.stage}-drain-{number}")
+            group.create_task(self._retire_forever(), name=f"{self.stage}-retire")
+            group.create_task(self._measure_forever(), name=f"{self.stage}-measure")
+
+    async def drain(self) -> int:
+        """Claim and write one batch; the number of items settled, 0 when nothing waits."""
+        self._turn += 1
+        asked = time.monotonic()
+        async with transaction(self._pool) as connection:
+            claim = await self._claims.claim(
+                connection,
+                limit=self._settings.drain_batch,
+                lease=self._lease,
+                doubt_wait=self._doubt_wait,
+                oldest_first=self._turn % _OLDEST_SHARE == 0,
+            )
+        if not claim:
+            return 0
+        self._wake.set()  # there may be work for another drain beside this one
+        holding = [contact.contact_id for contact in claim.contacts]
+        async with held(
+            self._pool, self._claims, holding, until=asked + self._lease, seconds=self._lease
+        ) as lease:
+            return await self._write(claim, lease)
+
+    async def _write(self, claim: Claim, lease: HeldLease) -> int:
+        records, people = await self._write_contacts(claim, lease)
+        plan = plan_activities(claim.activities, records=records)
+        found, absent = await self._look_up(plan.in_doubt, lease)
+        creates = [*plan.creates, *absent]
+        async with transaction(self._pool) as connection:
+            await self._claims.settle_contacts(connection, people)
+            # A contact that was merged while its first write was under way leaves a record over.
+            await self._tables.retire_redirected(connection, [item.contact_id for item in people])
+            await self._claims.begin_creates(
+                connection, {item.claimed.wamid: item.activity.contact_record_id for item in creates}
+            )
+            await self._bury(
+                connection, [(str(item.contact_id), item.version, item.result) for item in people]
+            )
+        messages = [*found, *(_outcome(item, _known(item)) for item in plan.unchanged)]
+        messages += await self._write_activities(creates, plan, lease)
+        homeless = {item.wamid for item in messages if isinstance(item.result, Gone)}
+        async with transaction(self._pool) as connection:
+            await self._claims.settle_activities(
+                connection, messages, release=[contact.contact_id for contact in claim.contacts]
+            )
+            if homeless:  # their contact record is not in the CRM any more: it is written anew
+                gone = {item.claimed.contact_id for item in creates if item.claimed.wamid in homeless}
+                await self._claims.forget_records(connection, sorted(gone))
+            await self._bury(connection, [(item.wamid, item.version, item.result) for item in messages])
+        self._count("contact", [item.result for item in people])
+        self._count("activity", [item.result for item in messages])
+        return len(people) + len(messages)
+
+    async def _write_contacts(
+        self, claim: Claim, lease: HeldLease
+    ) -> tuple[dict[UUID, str], list[ContactOutcome]]:
+        """Upsert the people who are ahead; (contact id → record id of all claimed people, outcomes)."""
+        records = {contact.contact_id: contact.record_id for contact in claim.contacts if contact.record_id}
+        planned = [plan_contact(contact) for contact in claim.contacts if contact.ahead]
+
+        async def upsert(chunk: Sequence[PlannedContact]) -> Sequence[WriteResult]:
+            return await self.crm.upsert_contacts([item.upsert for item in chunk])
+
+        written: list[tuple[PlannedContact, WriteResult]] = [
+            (item, Written(record_id=records[item.claimed.contact_id])) for item in planned if item.unchanged
+        ]
+        ahead = [item for item in planned if not item.unchanged]
+        written += await self._calls.run(ahead, self.crm.contacts_per_call, upsert, lease=lease)
+        records.update(
+            (item.claimed.contact_id, result.record_id)
+            for item, result in written
+            if isinstance(result, Written)
+        )
+        outcomes = [
+            ContactOutcome(
+                contact_id=item.claimed.contact_id,
+                version=item.claimed.version,
+                result=result,
+                digest=item.digest,
+                retry_in=_retry_in(result, item.claimed.attempts),
+            )
+            for item, result in written
+        ]
+        return records, outcomes
+
+    async def _look_up(
+        self, items: Sequence[PlannedActivity], lease: HeldLease
+    ) -> tuple[list[ActivityOutcome], list[PlannedActivity]]:
+        """Settle creates in doubt: (outcomes, those that are certainly absent and may be created)."""
+
+        async def find(chunk: Sequence[PlannedActivity]) -> Sequence[WriteResult]:
+            found = await self.crm.find_activities([item.query for item in chunk])
+            return [Written(record_id=name) if name else Unknown(reason="not found") for name in found]
+
+        outcomes: list[ActivityOutcome] = []
+        absent: list[PlannedActivity] = []
+        for item, result in await self._calls.run(items, self.crm.activities_per_call, find, lease=lease):
+            if isinstance(result, Written):
+                metrics.IN_DOUBT.labels(self.crm.name, "found").inc()
+                place = item.query.contact_record_id
+                outcomes.append(_outcome(item, result, on_record_id=place, found_in_doubt=True))
+            elif isinstance(result, Unknown):
+                metrics.IN_DOUBT.labels(self.crm.name, "absent").inc()
+                if self.crm.unique_activities or item.claimed.lookups + 1 >= _LOOKUPS:
+                    absent.append(item)
+                else:
+                    again = self._settings.lost_write_margin / 2
+                    outcomes.append(_outcome(item, result, retry_in=again))
+            # Anything else: the look-up itself failed, and the doubt stands.
+        return outcomes, absent
+
+    async def _write_activities(
+        self, creates: Sequence[PlannedActivity], plan: ActivityPlan, lease: HeldLease
+    ) -> list[ActivityOutcome]:
+        async def create(chunk: Sequence[PlannedActivity]) -> Sequence[WriteResult]:
+            return await self.crm.log_activities([item.activity for item in chunk])
+
+        async def change(chunk: Sequence[PlannedActivity]) -> Sequence[WriteResult]:
+            return await self.crm.update_activities([item.change for item in chunk])
+
+        created, changed = await asyncio.gather(
+            self._calls.run(creates, self.crm.activities_per_call, create, lease=lease),
+            self._calls.run(plan.changes, self.crm.activities_per_call, change, lease=lease),
+        )
+        outcomes = []
+        for item, result in created:
+            if isinstance(result, Unknown):
+                # Its intent stands: it is looked up once its request can no longer be on the way.
+                metrics.IN_DOUBT.labels(self.crm.name, "lost_answer").inc()
+            else:
+                outcomes.append(_outcome(item, result, retry_in=_retry_in(result, item.claimed.attempts)))
+        for item, result in changed:
+            known = _settled_change(result)
+            outcomes.append(_outcome(item, known, retry_in=_retry_in(known, item.claimed.attempts)))
+        return outcomes
+
+    @property
+    def _doubt_wait(self) -> float:
+        """Seconds during which a lost create may still arrive at the CRM."""
+        if self.crm.unique_activities:
+            return 0.0
+        return self.crm.request_timeout + self._settings.lost_write_margin
+
+    async def _bury(self, connection: Connection, results: Sequence[tuple[str, int, WriteResult]]) -> None:
+        """Queue a dead letter for each refusal, in the transaction that stores it."""
+        letters = [
+            refusal_letter(self.stage, subject=subject, version=version, result=result)
+            for subject, version, result in results
+            if isinstance(result, Refused)
+        ]
+        await queue_outgoing(connection, stage=self.stage, records=letters)
+
+    async def _drain_forever(self) -> None:
+        while not self._stop.is_set():
+            if self._calls.pause > 0:
+                await self._sleep(self._calls.pause)
+                continue
+            try:
+                done = await self.drain()
+            except ConnectorError as error:
+                self._health.waiting("database", reason=error.message, advice=error.advice)
+                await self._sleep(_IDLE_POLL)
+                continue
+            except Exception:
+                log.exception(
+                    "a drain failed; its leases run out and the items are tried again", sink=self.crm.name
+                )
+                await self._sleep(_IDLE_POLL)
+                continue
+            self._health.recovered("database")
+            if not done:
+                self._wake.clear()
+                await self._sleep(_IDLE_POLL, or_wake=True)
+
+    async def _retire_forever(self) -> None:
+        while not self._stop.is_set():
+            try:
+                async with transaction(self._pool) as connection:
+                    retired = self._calls.pause <= 0 and await retire_one(
+                        connection, self._claims.schema, self.crm
+                    )
+            except ConnectorError as error:
+                log.info("a left-over contact record waits", sink=self.crm.name, reason=error.message)
+                retired = False
+            if not retired:
+                await self._sleep(_MEASURE_EVERY)
+
+    async def _measure_forever(self) -> None:
+        while not self._stop.is_set():
+            try:
+                async with transaction(self._pool) as connection:
+                    self.items_waiting, oldest = await self._claims.waiting(connection)
+            except ConnectorError:
+                log.debug("the waiting items could not be counted")  # the drains say why
+            else:
+                metrics.ITEMS_WAITING.labels(self.crm.name).set(self.items_waiting)
+                age = time.time() - oldest.timestamp() if oldest else 0.0
+                metrics.OLDEST_WAITING_SECONDS.labels(self.crm.name).set(max(0.0, age))
+            await self._sleep(_MEASURE_EVERY)
+
+    async def _sleep(self, seconds: float, *, or_wake: bool = False) -> None:
+        events: list[asyncio.Task[Any]] = [asyncio.create_task(self._stop.wait())]
+        if or_wake:
+            events.append(asyncio.create_task(self._wake.wait()))
+        try:
+            await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for event in events:
+                event.cancel()
+
+    def _count(self, kind: str, results: Sequence[WriteResult]) -> None:
+        for result in results:
+            metrics.CRM_ITEMS.labels(self.crm.name, kind, type(result).__name__.lower()).inc()
+            if isinstance(result, Refused):
+                self._outgoing_queued()
+
+
+def _settled_change(result: WriteResult) -> WriteResult:
+    """An update repeated is the same update, so a lost answer is only tried again; a deleted activity stays so."""
+    if isinstance(result, Unknown):
+        return Later(reason=result.reason)
+    if isinstance(result, Gone):
+        return Refused(
+            cause="activity_deleted",
+            reason=result.reason,
+            advice="somebody deleted the activity in the CRM; it is left deleted",
+        )
+    return result
+
+
+def _known(item: PlannedActivity) -> Written:
+    return Written(record_id=item.claimed.record_id or "")
+
+
+def _outcome(
+    item: PlannedActivity,
+    result: WriteResult,
+    *,
+    on_record_id: str | None = None,
+    retry_in: float = 0.0,
+    found_in_doubt: bool = False,
+) -> ActivityOutcome:
+    return ActivityOutcome(
+        wamid=item.claimed.wamid,
+        version=item.claimed.version,
+        result=result,
+        digest=item.digest,
+        on_record_id=on_record_id or item.activity.contact_record_id,
+        retry_in=retry_in,
+        found_in_doubt=found_in_doubt,
+    )
+
+
+def _retry_in(result: WriteResult, attempts: int) -> float:
+    if isinstance(result, Later) and result.retry_after is not None:
+        return result.retry_after
+    return backoff(attempts + 1, random=random.random)
