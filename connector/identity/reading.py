@@ -1,0 +1,247 @@
+"""One WhatsApp update → what it says and about whom, before anybody is looked up. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from connector.errors import Rejected
+from connector.events import AccountEvent, Message, Origin, Person, StatusChange, WhatsAppUpdate
+from connector.identity.directory import Alias
+from connector.identity.rules import Change, Sighting
+from connector.whatsapp import people
+from connector.whatsapp.lenient import as_object, as_text
+from connector.whatsapp.messages import MessageParts, read_message
+from connector.whatsapp.numbers import e164
+from connector.whatsapp.statuses import StatusParts, read_status
+from connector.whatsapp.system import IdentityChange, read_identity_change
+from connector.whatsapp.text import NAME_LIMIT, identifier, storable_json
+from connector.whatsapp.timestamps import fact_time
+
+# Kind, number, wamid, recipient and hash; an index has to hold it beside an alias.
+_EVENT_ID_LIMIT = 400
+# In these fields an update of no kind is one whose element has no form at all.
+_CONVERSATION_FIELDS = frozenset({"", "messages", "smb_message_echoes"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What every reading has: which account and number, when, and where the record lies."""
+
+    event_id: str
+    waba_id: str
+    phone_number_id: str
+    business_phone: str
+    at: datetime
+    origin: Origin
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MessageReading:
+    """A message, and who is on the other side. `change`: Meta says that this person's aliases changed."""
+
+    facts: Facts
+    parts: MessageParts
+    direction: Literal["inbound", "outbound"]
+    person: Person
+    change: Change | None
+
+    @property
+    def aliases(self) -> tuple[Alias, ...]:
+        """Everything that the message shows or names, to be locked before a rule looks at it."""
+        if self.change is not None:
+            return self.change.aliases
+        return tuple(alias for alias in (bsuid_alias(self.person), phone_alias(self.person)) if alias)
+
+    @property
+    def sighting(self) -> Sighting:
+        """The message as evidence of who holds what."""
+        return Sighting(
+            event_id=self.facts.event_id,
+            at=self.facts.at,
+            bsuid=bsuid_alias(self.person),
+            phone=phone_alias(self.person),
+        )
+
+    def event(self, contact_id: UUID) -> Message:
+        """The canonical event, once the contact is known."""
+        facts, parts = self.facts, self.parts
+        return Message(
+            event_id=facts.event_id,
+            waba_id=facts.waba_id,
+            phone_number_id=facts.phone_number_id,
+            business_phone=facts.business_phone,
+            at=facts.at,
+            person=self.person.model_copy(update={"contact_id": contact_id}),
+            origin=facts.origin,
+            direction=self.direction,
+            wamid=parts.wamid,
+            message_type=parts.message_type,
+            text=parts.text,
+            media=parts.media,
+            reply_to=parts.reply_to,
+            referral=parts.referral,
+            content=parts.content,
+            errors=parts.errors,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatusReading:
+    """A status, and whose device it speaks of."""
+
+    facts: Facts
+    parts: StatusParts
+    person: Person
+
+    def event(self, contact_id: UUID | None) -> StatusChange:
+        """The canonical event; without a contact when nobody knows the message or the person."""
+        facts, parts = self.facts, self.parts
+        return StatusChange(
+            event_id=facts.event_id,
+            waba_id=facts.waba_id,
+            phone_number_id=facts.phone_number_id,
+            business_phone=facts.business_phone,
+            at=facts.at,
+            person=self.person.model_copy(update={"contact_id": contact_id}),
+            origin=facts.origin,
+            wamid=parts.wamid,
+            status=parts.status,
+            errors=parts.errors,
+            callback_data=parts.callback_data,
+            pricing_category=parts.pricing_category,
+            pricing_type=parts.pricing_type,
+        )
+
+
+Reading = MessageReading | StatusReading | AccountEvent
+
+
+def bsuid_alias(person: Person) -> Alias | None:
+    """The BSUID that an event showed, as an alias."""
+    return Alias("bsuid", person.bsuid) if person.bsuid else None
+
+
+def phone_alias(person: Person) -> Alias | None:
+    """The phone that an event showed, as an alias: the wa_id, never its E.164 or a variant."""
+    return Alias("phone", person.wa_id) if person.wa_id else None
+
+
+def read_update(update: WhatsAppUpdate, origin: Origin) -> Reading:
+    """What the update says. Raises `Rejected` (cause `unreadable_update`) when a person could not tell either."""
+    if update.kind == "message":
+        return _message(update, origin, direction="inbound")
+    if update.kind == "echo":
+        return _message(update, origin, direction="outbound")
+    if update.kind == "status":
+        return _status(update, origin)
+    return _account(update, origin)
+
+
+def _message(
+    update: WhatsAppUpdate, origin: Origin, *, direction: Literal["inbound", "outbound"]
+) -> MessageReading:
+    raw = _object(update)
+    facts = _facts(update, origin, raw.get("timestamp"))
+    stated = read_identity_change(raw) if direction == "inbound" else None
+    if stated is not None:
+        person, change = _person_after(stated), _change(stated, facts)
+    else:
+        read = people.sender if direction == "inbound" else people.addressee
+        person, change = read(raw, update.contact), None
+    return MessageReading(
+        facts=facts, parts=read_message(raw), direction=direction, person=person, change=change
+    )
+
+
+def _status(update: WhatsAppUpdate, origin: Origin) -> StatusReading:
+    raw = _object(update)
+    parts = read_status(raw)
+    if not parts.wamid or not parts.status:
+        raise Rejected(
+            "A status names no message or no status.",
+            cause="unreadable_update",
+            advice="nothing can be updated by it; look at the original bytes if it was sent by Meta",
+        )
+    return StatusReading(
+        facts=_facts(update, origin, raw.get("timestamp")),
+        parts=parts,
+        person=people.recipient(raw, update.contact),
+    )
+
+
+def _account(update: WhatsAppUpdate, origin: Origin) -> AccountEvent:
+    """Account fields, errors without a message, history chunks and fields that are new: kept as sent."""
+    raw = _object(update)
+    if update.kind == "unknown" and update.field in _CONVERSATION_FIELDS and not _is_envelope(raw):
+        raise _unreadable(update)
+    # `entry[].time` is Meta's time of the change; elements carry a time of their own.
+    stated = raw.get("timestamp", update.entry_time)
+    facts = _facts(update, origin, stated)
+    content: dict[str, Any] = storable_json(raw)
+    belongings = {"metadata": update.metadata, "contact": update.contact, "context": update.context}
+    for name, value in belongings.items():
+        if value:
+            content.setdefault(name, storable_json(value))
+    return AccountEvent(
+        event_id=facts.event_id,
+        waba_id=facts.waba_id,
+        field=identifier(update.field),
+        at=facts.at,
+        content=content,
+        origin=origin,
+    )
+
+
+def _is_envelope(raw: dict[str, Any]) -> bool:
+    """A part of the POST around the elements that the split kept as a record of its own."""
+    return "messaging_product" in raw or "metadata" in raw or any(key.startswith("@") for key in raw)
+
+
+def _object(update: WhatsAppUpdate) -> dict[str, Any]:
+    if not isinstance(update.update, dict):
+        raise _unreadable(update)
+    return update.update
+
+
+def _unreadable(update: WhatsAppUpdate) -> Rejected:
+    return Rejected(
+        f"An update of kind {update.kind} in the field {identifier(update.field) or '(none)'!r} has no known form.",
+        cause="unreadable_update",
+        advice="look at the original bytes; if it is a new format of Meta's, redrive after an upgrade",
+    )
+
+
+def _facts(update: WhatsAppUpdate, origin: Origin, timestamp: object) -> Facts:
+    metadata = as_object(update.metadata)
+    return Facts(
+        event_id=identifier(update.event_id, limit=_EVENT_ID_LIMIT),
+        waba_id=identifier(update.waba_id),
+        phone_number_id=identifier(metadata.get("phone_number_id")),
+        business_phone=as_text(metadata.get("display_phone_number"), limit=NAME_LIMIT),
+        at=fact_time(timestamp, received_at=update.received_at),
+        origin=origin,
+    )
+
+
+def _person_after(change: IdentityChange) -> Person:
+    """The person as they are after the change: the old aliases must not look current on the event."""
+    return Person(
+        bsuid=change.new_bsuid or (None if change.reason == "user_changed_user_id" else change.old_bsuid),
+        wa_id=change.new_phone,
+        phone=e164(change.new_phone) if change.new_phone else None,
+    )
+
+
+def _change(change: IdentityChange, facts: Facts) -> Change:
+    return Change(
+        event_id=facts.event_id,
+        at=facts.at,
+        reason=change.reason,
+        old_bsuid=Alias("bsuid", change.old_bsuid) if change.old_bsuid else None,
+        old_phone=Alias("phone", change.old_phone) if change.old_phone else None,
+        new_bsuid=Alias("bsuid", change.new_bsuid) if change.new_bsuid else None,
+        new_phone=Alias("phone", change.new_phone) if change.new_phone else None,
+    )

@@ -1,0 +1,237 @@
+"""The identity tables, set-wise, inside one transaction of the caller's.
+
+Order of locks, everywhere: aliases by (kind, value), then contacts by id. Two batches about the same people
+wait for each other; one that meets a merge in between may be asked to repeat (`Transient`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from connector.errors import Transient
+from connector.identity.directory import Alias, AliasState, ContactState, Directory
+from connector.identity.rules import Conflict
+from connector.state.database import Connection
+
+_ALIAS_COLUMNS = (
+    "a.kind, a.value, a.contact_id, a.since, a.seen_at, a.previous_contact_id, a.released_at, a.contacts_made"
+)
+_CONTACT_COLUMNS = "contact_id, first_seen_at, has_bsuid, redirect_to, redirected_at, reason"
+
+# A row per alias, so that a person nobody has met can be locked too. contact_id stays NULL until it is decided.
+_RESERVE = """
+INSERT INTO identity.aliases (kind, value, since, seen_at)
+SELECT kind, value, '-infinity', '-infinity' FROM unnest($1::text[], $2::text[]) AS wanted (kind, value)
+ON CONFLICT (kind, value) DO NOTHING
+"""
+_READ_ALIASES = f"""
+SELECT {_ALIAS_COLUMNS} FROM identity.aliases AS a
+JOIN unnest($1::text[], $2::text[]) AS wanted (kind, value) ON a.kind = wanted.kind AND a.value = wanted.value
+"""  # noqa: S608 - columns are ours
+_LOCK_ALIASES = f"{_READ_ALIASES} ORDER BY a.kind, a.value FOR UPDATE OF a"
+_UNRESERVE = """
+DELETE FROM identity.aliases AS a USING unnest($1::text[], $2::text[]) AS unused (kind, value)
+WHERE a.kind = unused.kind AND a.value = unused.value AND a.contact_id IS NULL
+"""
+_READ_CONTACTS = f"SELECT {_CONTACT_COLUMNS} FROM identity.contacts WHERE contact_id = ANY($1::uuid[])"  # noqa: S608
+_LOCK_CONTACTS = f"{_READ_CONTACTS} ORDER BY contact_id FOR UPDATE"
+_READ_MESSAGES = "SELECT wamid, contact_id FROM identity.messages WHERE wamid = ANY($1::text[])"
+_SAVE_ALIASES = """
+UPDATE identity.aliases AS a
+SET contact_id = d.contact_id, since = d.since, seen_at = d.seen_at, previous_contact_id = d.previous_contact_id,
+    released_at = d.released_at, contacts_made = d.contacts_made
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::timestamptz[], $5::timestamptz[], $6::uuid[], $7::timestamptz[],
+            $8::int[])
+    AS d (kind, value, contact_id, since, seen_at, previous_contact_id, released_at, contacts_made)
+WHERE a.kind = d.kind AND a.value = d.value
+"""
+_SAVE_CONTACTS = f"""
+INSERT INTO identity.contacts ({_CONTACT_COLUMNS})
+SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::boolean[], $4::uuid[], $5::timestamptz[], $6::text[])
+ON CONFLICT (contact_id) DO UPDATE
+SET first_seen_at = excluded.first_seen_at, has_bsuid = excluded.has_bsuid, redirect_to = excluded.redirect_to,
+    redirected_at = excluded.redirected_at, reason = excluded.reason
+"""  # noqa: S608
+_RECORD_MESSAGES = """
+INSERT INTO identity.messages (wamid, contact_id, first_event_id, received_at, topic, partition, "offset")
+SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::int[], $7::bigint[])
+ON CONFLICT (wamid) DO NOTHING RETURNING wamid
+"""
+_RECORD_CONFLICTS = """
+INSERT INTO identity.conflicts (event_id, kind, value, at, kept_contact, other_contact, decision)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::uuid[], $6::uuid[], $7::text[])
+ON CONFLICT DO NOTHING
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedMessage:
+    """Whose message it is, from now on, and where it came from first."""
+
+    wamid: str
+    contact_id: UUID
+    first_event_id: str
+    received_at: datetime
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedConflict:
+    """A conflict with the event that brought it up."""
+
+    event_id: str
+    at: datetime
+    conflict: Conflict
+
+
+async def load_directory(
+    connection: Connection, *, lock: Collection[Alias], look: Collection[Alias], wamids: Collection[str]
+) -> Directory:
+    """What is known of these aliases and messages. `lock`: may be changed by this transaction; `look`: only read."""
+    aliases = await _lock_aliases(connection, sorted(set(lock)))
+    contacts = await _load_contacts(connection, _LOCK_CONTACTS, _contact_ids(aliases.values()), {})
+    only_read = sorted(set(look) - set(lock))
+    if only_read:
+        read = _states(await connection.fetch(_READ_ALIASES, *_columns(only_read)))
+        aliases |= read
+        contacts = await _load_contacts(connection, _READ_CONTACTS, _contact_ids(read.values()), contacts)
+    # After the locks: another batch with the same message has shown the same alias, and is through by now.
+    rows = await connection.fetch(_READ_MESSAGES, sorted(set(wamids))) if wamids else []
+    messages = {row["wamid"]: row["contact_id"] for row in rows}
+    return Directory(aliases=aliases, contacts=contacts, messages=messages)
+
+
+async def save_directory(
+    connection: Connection,
+    directory: Directory,
+    *,
+    locked: Collection[Alias],
+    messages: Sequence[RecordedMessage],
+    conflicts: Sequence[RecordedConflict],
+) -> None:
+    """Write back what the rules touched. Raises `Transient` when another batch recorded one of the messages."""
+    await _save_contacts(connection, directory)
+    await _save_aliases(connection, directory)
+    unused = sorted(set(locked) - directory.aliases.keys())
+    if unused:
+        await connection.execute(_UNRESERVE, *_columns(unused))
+    await _record_messages(connection, messages)
+    if conflicts:
+        await connection.execute(
+            _RECORD_CONFLICTS,
+            [item.event_id for item in conflicts],
+            [item.conflict.alias.kind for item in conflicts],
+            [item.conflict.alias.value for item in conflicts],
+            [item.at for item in conflicts],
+            [item.conflict.kept_contact for item in conflicts],
+            [item.conflict.other_contact for item in conflicts],
+            [item.conflict.decision for item in conflicts],
+        )
+
+
+async def _lock_aliases(connection: Connection, wanted: Sequence[Alias]) -> dict[Alias, AliasState]:
+    if not wanted:
+        return {}
+    await connection.execute(_RESERVE, *_columns(wanted))
+    return _states(await connection.fetch(_LOCK_ALIASES, *_columns(wanted)))
+
+
+def _states(rows: Iterable[asyncpg.Record]) -> dict[Alias, AliasState]:
+    return {
+        Alias(row["kind"], row["value"]): AliasState(
+            contact_id=row["contact_id"],
+            since=row["since"],
+            seen_at=row["seen_at"],
+            previous_contact_id=row["previous_contact_id"],
+            released_at=row["released_at"],
+            contacts_made=row["contacts_made"],
+        )
+        for row in rows
+        if row["contact_id"] is not None
+    }
+
+
+def _contact_ids(states: Iterable[AliasState]) -> set[UUID]:
+    ids: set[UUID] = set()
+    for state in states:
+        ids.add(state.contact_id)
+        if state.previous_contact_id is not None:
+            ids.add(state.previous_contact_id)
+    return ids
+
+
+async def _load_contacts(
+    connection: Connection, query: str, wanted: set[UUID], known: dict[UUID, ContactState]
+) -> dict[UUID, ContactState]:
+    """These contacts and those that they redirect to, added to what is known."""
+    contacts = dict(known)
+    missing = wanted - contacts.keys()
+    while missing:
+        rows = await connection.fetch(query, sorted(missing))
+        for row in rows:
+            contacts[row["contact_id"]] = ContactState(**dict(row))
+        missing = {row["redirect_to"] for row in rows if row["redirect_to"] is not None} - contacts.keys()
+    return contacts
+
+
+async def _save_contacts(connection: Connection, directory: Directory) -> None:
+    touched = [directory.contacts[contact_id] for contact_id in sorted(directory.touched_contacts)]
+    if not touched:
+        return
+    await connection.execute(
+        _SAVE_CONTACTS,
+        [contact.contact_id for contact in touched],
+        [contact.first_seen_at for contact in touched],
+        [contact.has_bsuid for contact in touched],
+        [contact.redirect_to for contact in touched],
+        [contact.redirected_at for contact in touched],
+        [contact.reason for contact in touched],
+    )
+
+
+async def _save_aliases(connection: Connection, directory: Directory) -> None:
+    touched = sorted(directory.touched_aliases)
+    if not touched:
+        return
+    states = [directory.aliases[alias] for alias in touched]
+    await connection.execute(
+        _SAVE_ALIASES,
+        *_columns(touched),
+        [state.contact_id for state in states],
+        [state.since for state in states],
+        [state.seen_at for state in states],
+        [state.previous_contact_id for state in states],
+        [state.released_at for state in states],
+        [state.contacts_made for state in states],
+    )
+
+
+async def _record_messages(connection: Connection, messages: Sequence[RecordedMessage]) -> None:
+    if not messages:
+        return
+    ordered = sorted(messages, key=lambda message: message.wamid)
+    recorded = await connection.fetch(
+        _RECORD_MESSAGES,
+        [message.wamid for message in ordered],
+        [message.contact_id for message in ordered],
+        [message.first_event_id for message in ordered],
+        [message.received_at for message in ordered],
+        [message.topic for message in ordered],
+        [message.partition for message in ordered],
+        [message.offset for message in ordered],
+    )
+    if len(recorded) != len(ordered):
+        raise Transient(
+            "Another batch recorded a message of this one meanwhile; nothing was written.", retry_after=0.05
+        )
+
+
+def _columns(aliases: Sequence[Alias]) -> tuple[list[str], list[str]]:
+    return [alias.kind for alias in aliases], [alias.value for alias in aliases]
