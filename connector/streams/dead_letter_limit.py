@@ -1,0 +1,58 @@
+"""Why a bad deploy cannot empty a topic into `dead.letters`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from connector.errors import Terminal
+from connector.streams.outcomes import Dead, Outcome
+
+_WINDOW = 1000  # records
+
+
+class DeadLetterLimit:
+    """Counts dead letters among acknowledged records and refuses a batch that would pass a limit.
+
+    A handful of bad records is normal and must not stop good ones; hundreds in a row mean that *we* are wrong
+    (or all of the data is), and every further one makes the repair longer. So the line stops with nothing of
+    the batch acknowledged, as Arroyo's dead-letter-queue limit does.
+    """
+
+    def __init__(self, *, stage: str, run: int, share: float) -> None:
+        """`run`: dead letters in a row; `share`: of the last 1,000 records."""
+        self._stage = stage
+        self._run = run
+        self._most = round(share * _WINDOW)
+        self._recent: deque[bool] = deque(maxlen=_WINDOW)
+        self._in_a_row = 0
+
+    def check(self, outcomes: Sequence[Outcome]) -> None:
+        """Raise `Terminal` when these outcomes, after those recorded, pass a limit. Records nothing."""
+        recent = deque(self._recent, maxlen=_WINDOW)
+        in_a_row = self._in_a_row
+        last: Dead | None = None
+        for outcome in outcomes:
+            dead = isinstance(outcome, Dead)
+            recent.append(dead)
+            in_a_row = in_a_row + 1 if dead else 0
+            last = outcome if isinstance(outcome, Dead) else last
+            if in_a_row > self._run:
+                raise self._stop(f"more than {self._run} records in a row", last)
+        if sum(recent) > self._most:
+            raise self._stop(f"more than {self._most} of the last {_WINDOW} records", last)
+
+    def record(self, outcomes: Sequence[Outcome]) -> None:
+        """Count outcomes whose records were acknowledged."""
+        for outcome in outcomes:
+            dead = isinstance(outcome, Dead)
+            self._recent.append(dead)
+            self._in_a_row = self._in_a_row + 1 if dead else 0
+
+    def _stop(self, how_many: str, last: Dead | None) -> Terminal:
+        example = f"; the last one: {last.cause}: {last.reason}" if last else ""
+        return Terminal(
+            f"{self._stage} would declare {how_many} dead{example}. Nothing of this batch was acknowledged.",
+            advice="roll back or repair the deploy; if the data really is bad, raise "
+            "CONNECTOR_STREAMS__DEAD_LETTER_RUN and CONNECTOR_STREAMS__DEAD_LETTER_SHARE and restart the role",
+        )

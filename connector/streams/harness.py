@@ -1,0 +1,254 @@
+"""Runs a stage on Faust so that nothing is lost: every effect durable first, then acknowledged in order, last.
+
+Faust acknowledges what an agent was working on when an exception leaves it, stalls for ever on a record its
+codec cannot read, and waits without end for what it believes is in flight. So the agent below gets raw bytes,
+lets no exception out, and gives a batch back explicitly when the group rebalances or the role stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, cast
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from connector.errors import Terminal
+from connector.settings import Settings
+from connector.streams.app import HANDLER_TIMEOUT, StageApp, group_name, make_app
+from connector.streams.backoff import backoff
+from connector.streams.batch import BatchRunner
+from connector.streams.dead_letter_limit import DeadLetterLimit
+from connector.streams.hardened import HardenedConsumer
+from connector.streams.outcomes import Record, Stage
+from connector.streams.producer import DurableProducer
+from connector.streams.watchdog import watch_progress
+from connector.telemetry import metrics
+from connector.telemetry.health import StageHealth
+
+BATCH_WITHIN = 0.04
+"""Seconds until a batch that is not full is handed over; half of it is added to the latency of a quiet topic."""
+
+_LOOK_AGAIN = 0.2  # seconds between looks at the app
+_STOP_TIMEOUT = 25.0  # seconds the app has to stop: a handler's grace, the last commit, leaving the group
+_HEALTHY_AFTER = 60.0  # seconds after which a failure is the first one again
+_MOST_FAILURES = 5  # unexplained failures in a row after which the process had better start anew
+
+_log = structlog.get_logger(__name__)
+
+
+async def run_stage(
+    stage: Stage,
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    health: StageHealth,
+    producer: DurableProducer | None = None,
+) -> None:
+    """Work until `stop`; then finish or give back the batch in hand, commit and leave the group.
+
+    The group is the deployment's prefix and the stage's name. A broker that is away is waited for, also at
+    start. Raises `Terminal` when only a new process can help: no progress for `streams.exit_after` seconds,
+    or an app that does not stop. Nothing unfinished was acknowledged then.
+    """
+    own = producer is None
+    producer = producer or DurableProducer(settings.kafka, client=f"connector-{stage.name}")
+    limit = DeadLetterLimit(
+        stage=stage.name, run=settings.streams.dead_letter_run, share=settings.streams.dead_letter_share
+    )
+    watchdog = asyncio.create_task(
+        watch_progress(
+            settings,
+            group=group_name(settings.kafka, stage.name),
+            topic=stage.topic.full_name(settings.kafka.topic_prefix),
+            health=health,
+        )
+    )
+    failures = 0
+    try:
+        while not stop.is_set():
+            line = _Line(stage, settings, stop=stop, health=health, producer=producer, limit=limit)
+            began = time.monotonic()
+            failure = await line.run(watchdog)
+            if failure is None:
+                break
+            failures = 1 if time.monotonic() - began > _HEALTHY_AFTER else failures + 1
+            await _consider(failure, failures=failures, stage=stage, health=health, stop=stop)
+    finally:
+        watchdog.cancel()
+        await asyncio.wait({watchdog})
+        if own:
+            await producer.stop()
+
+
+async def _consider(
+    failure: BaseException, *, failures: int, stage: Stage, health: StageHealth, stop: asyncio.Event
+) -> None:
+    """Wait before the app is built again; or raise `Terminal`."""
+    if isinstance(failure, Terminal):
+        raise failure
+    metrics.STREAM_RESTARTS.labels(stage.name).inc()
+    health.starting()
+    if isinstance(failure, KafkaError | OSError):
+        health.waiting("kafka", reason=f"Kafka does not answer: {failure!r}.", advice="check the brokers")
+    elif failures >= _MOST_FAILURES:
+        raise Terminal(
+            f"The stream app of {stage.name} failed {failures} times in a row, last with {failure!r}. "
+            "Nothing unfinished was acknowledged.",
+            advice="the supervisor starts the role again; if it comes back, look at the log above",
+        ) from failure
+    else:
+        _log.error("the stream app failed and is built again", stage=stage.name, failure=repr(failure))
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), backoff(failures, random=random.random))
+
+
+class _Line:
+    """One life of the Faust app, from its start to its stop or failure."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        settings: Settings,
+        *,
+        stop: asyncio.Event,
+        health: StageHealth,
+        producer: DurableProducer,
+        limit: DeadLetterLimit,
+    ) -> None:
+        self._stage = stage
+        self._stop = stop
+        self._health = health
+        self._failure: BaseException | None = None
+        self._joined = False
+        self._app = make_app(
+            stage=stage.name,
+            topic=stage.topic.full_name(settings.kafka.topic_prefix),
+            settings=settings.kafka,
+            agent=self._agent,
+        )
+        self._runner = BatchRunner(
+            stage,
+            sender=producer,
+            limit=limit,
+            health=health,
+            given_up=self._given_up,
+            handler_timeout=HANDLER_TIMEOUT,
+        )
+
+    async def run(self, watchdog: asyncio.Task[None]) -> BaseException | None:
+        """None after an orderly stop, else what failed. The app is stopped in both cases."""
+        starting = asyncio.create_task(self._app.start())
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            while self._failure is None and not self._stop.is_set():
+                await asyncio.wait(
+                    {stopping, watchdog} if starting.done() else {stopping, watchdog, starting},
+                    timeout=_LOOK_AGAIN,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                self._failure = self._failure or _error_of(watchdog) or _error_of(starting) or self._crash()
+                self._show()
+        finally:
+            stopping.cancel()
+            await self._stop_app(starting)
+        return None if self._stop.is_set() else self._failure
+
+    def _crash(self) -> BaseException | None:
+        app = self._app
+        if not app.crashed:
+            return None
+        reason: BaseException | None = app.crash_reason
+        return reason or RuntimeError("Faust gave no reason")
+
+    def _show(self) -> None:
+        app = self._app
+        if self._failure is None and app.flow_control.is_active() and not app.rebalancing:
+            partitions = [tp.partition for tp in app.consumer.assignment()]
+            if not self._joined:
+                self._joined = True
+                self._health.recovered("kafka")
+            self._health.running(assignment=partitions)
+            metrics.STREAM_PARTITIONS.labels(self._stage.name).set(len(partitions))
+
+    async def _stop_app(self, starting: asyncio.Task[Any]) -> None:
+        stopped = asyncio.create_task(self._app.stop())
+        await asyncio.wait({stopped}, timeout=_STOP_TIMEOUT)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait({starting}, timeout=1)
+        if not stopped.done():
+            # A task that swallows its cancellation (Faust's wait_empty does) is left to the end of the process.
+            raise Terminal(
+                f"The stream app of {self._stage.name} did not stop within {_STOP_TIMEOUT:g} s. "
+                "Nothing unfinished was acknowledged.",
+                advice="the process has to end; the next one reads again from the committed offsets",
+            )
+        if (error := stopped.exception()) is not None:
+            _log.warning("the stream app stopped with an error", stage=self._stage.name, error=repr(error))
+
+    def _given_up(self) -> bool:
+        app = self._app
+        return (
+            self._stop.is_set()
+            or self._failure is not None
+            or app.rebalancing
+            or app.should_stop
+            or not app.flow_control.is_active()
+        )
+
+    async def _agent(self, app: StageApp, stream: Any) -> None:
+        # Closing the batch generator would switch acknowledging on again for what its drainer still holds.
+        stream.enable_acks = False
+        async for events in stream.noack_take(self._stage.batch_size, within=BATCH_WITHIN):
+            await self._process(app, stream, events)
+            events = None  # noqa: PLW2901 - Faust waits until nobody holds the messages
+        if not app.should_stop:
+            self._failure = RuntimeError("the batch stream ended by itself")
+
+    async def _process(self, app: StageApp, stream: Any, events: Sequence[Any]) -> None:
+        """Never raises, except when it is cancelled: what leaves an agent is acknowledged by Faust."""
+        settled = False
+        try:
+            # After one batch of this generation was given up, no later one may be worked on and acknowledged.
+            current = all(event.message.generation_id == app.consumer_generation_id for event in events)
+            if current and not self._given_up():
+                settled = await self._runner.run([_record(event.message) for event in events])
+                # Evicted meanwhile: others read these records already.
+                settled = settled and events[0].message.generation_id == app.consumer_generation_id
+            if settled:
+                for event in events:
+                    await stream.ack(event)
+        except Exception as error:  # noqa: BLE001 - see the docstring
+            settled = False
+            _log.exception("the harness failed; the app is built again", stage=self._stage.name)
+            self._failure = error
+        finally:
+            if not settled:
+                consumer = cast("HardenedConsumer", app.consumer)
+                for event in events:
+                    if not event.message.acked:
+                        consumer.abandon(event.message)
+                metrics.STREAM_ABANDONED.labels(self._stage.name).inc(len(events))
+
+
+def _record(message: Any) -> Record:
+    return Record(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=message.value,
+        headers=dict(message.headers or ()),
+        timestamp=message.timestamp or 0.0,
+    )
+
+
+def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    if not task.done() or task.cancelled():
+        return None
+    return task.exception()

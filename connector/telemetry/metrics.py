@@ -1,0 +1,84 @@
+"""Every metric, declared once: one comment a line. Labels have few values: never a phone, an id or a message."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_BATCH = (1, 10, 50, 100, 250, 500, 1000)
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+# streams
+# Records acknowledged by a stage; outcome: done | dead.
+STREAM_RECORDS = Counter("connector_stream_records", "Records acknowledged", ["stage", "outcome"])
+# Dead letters by their stable cause.
+STREAM_DEAD_LETTERS = Counter("connector_stream_dead_letters", "Dead letters written", ["stage", "cause"])
+# Records produced by a stage and confirmed by the broker.
+STREAM_PRODUCED = Counter("connector_stream_produced", "Records produced and confirmed", ["stage"])
+# Batches repeated as a whole; reason: transient | terminal.
+STREAM_RETRIES = Counter("connector_stream_retries", "Batches repeated", ["stage", "reason"])
+# Records given back unprocessed because the group rebalanced or the role stopped; they are read again.
+STREAM_ABANDONED = Counter("connector_stream_abandoned", "Records given back unprocessed", ["stage"])
+# Batches that failed with an unexpected error and were cut up to find the record at fault.
+STREAM_ISOLATED = Counter("connector_stream_isolated_batches", "Batches cut up after an error", ["stage"])
+# Records in a batch.
+STREAM_BATCH_RECORDS = Histogram(
+    "connector_stream_batch_records", "Records a batch", ["stage"], buckets=_BATCH
+)
+# Seconds from the batch's arrival in the stage to its acknowledgement, waiting included.
+STREAM_BATCH_SECONDS = Histogram(
+    "connector_stream_batch_seconds", "Seconds a batch", ["stage"], buckets=_SECONDS
+)
+# Seconds between a record's timestamp and its acknowledgement, for the oldest record of a batch.
+STREAM_AGE_SECONDS = Gauge(
+    "connector_stream_age_seconds", "Age of the oldest record of the last batch", ["stage"]
+)
+# End offset minus committed offset, for the partitions this process holds, as the broker sees it.
+STREAM_LAG = Gauge("connector_stream_lag", "Records behind the end of the log", ["stage", "partition"])
+# Partitions this process holds.
+STREAM_PARTITIONS = Gauge("connector_stream_partitions", "Partitions assigned", ["stage"])
+# Offsets that were skipped because they do not exist (any more).
+STREAM_OFFSET_GAP = Counter("connector_stream_offset_gap", "Offsets that do not exist", ["topic"])
+# Times the stream app was built again after it failed.
+STREAM_RESTARTS = Counter("connector_stream_restarts", "Stream apps built again after a failure", ["stage"])
+# Rows of shared.outgoing sent and deleted.
+RELAY_SENT = Counter("connector_relay_sent", "Rows of shared.outgoing relayed", ["stage"])
+
+# health
+# 1 for the state a part of a role is in: starting | running | standby | waiting | stopped_line | stalled.
+HEALTH_STATE = Gauge("connector_health_state", "1 for the present state", ["part", "state"])
+
+# ingress
+# POSTs answered, by what became of them: the names of ingress/answers.py (kept | bad_signature | overloaded | …).
+INGRESS_POSTS = Counter("connector_ingress_posts", "Webhook POSTs answered", ["outcome"])
+# POSTs refused for their signature; reason: missing | malformed | wrong.
+INGRESS_BAD_SIGNATURES = Counter("connector_ingress_bad_signatures", "POSTs not signed by us", ["reason"])
+# Updates that the broker has; kind: message | status | error | echo | history | account | unknown.
+INGRESS_UPDATES = Counter("connector_ingress_updates", "Updates kept on the log", ["kind"])
+# POSTs or updates kept as dead letters because they could not be split or sent.
+INGRESS_DEAD_LETTERS = Counter("connector_ingress_dead_letters", "Dead letters written", ["cause"])
+# Seconds from the headers of a POST to its answer, whatever the answer. Meta wants a median of 0.25 s.
+INGRESS_POST_SECONDS = Histogram("connector_ingress_post_seconds", "Seconds a POST", buckets=_SECONDS)
+# Seconds from handing records to the producer to the broker's answer for the last of them.
+INGRESS_BROKER_SECONDS = Histogram(
+    "connector_ingress_broker_seconds", "Seconds to be durable", buckets=_SECONDS
+)
+# Bytes of bodies and records that are neither answered nor confirmed; bounded by CONNECTOR_INGRESS__MAX_INFLIGHT_BYTES.
+INGRESS_INFLIGHT_BYTES = Gauge("connector_ingress_inflight_bytes", "Bytes not confirmed yet")
+# Producers that were replaced, by what was wrong with them (the error's name, or stuck).
+INGRESS_PRODUCERS_REPLACED = Counter("connector_ingress_producers_replaced", "Producers replaced", ["reason"])
+
+# sync
+# Calls to a CRM; outcome: ok | Transient | RateLimited | Uncertain | Terminal.
+CRM_CALLS = Counter("connector_crm_calls", "Calls to a CRM", ["crm", "outcome"])
+# Seconds of a CRM call that was answered.
+CRM_CALL_SECONDS = Histogram("connector_crm_call_seconds", "Seconds a call", ["crm"], buckets=_SECONDS)
+# Contacts and activities by what the CRM made of them; result: written | refused | later | unknown | gone.
+CRM_ITEMS = Counter("connector_crm_items", "Items written", ["crm", "kind", "result"])
+# Creates in doubt; event: lost_answer | found | absent.
+IN_DOUBT = Counter("connector_in_doubt", "Creates whose answer was lost, and what became of them", ["crm", "event"])
+# Left-over contact records of merges; outcome: deleted | flagged.
+RETIRED = Counter("connector_retired_contacts", "Contact records left over by merges", ["crm", "outcome"])
+# Items whose desired state is ahead of the CRM.
+ITEMS_WAITING = Gauge("connector_items_waiting", "Items waiting for the CRM", ["crm"])
+# Seconds that the item which waits longest has waited.
+OLDEST_WAITING_SECONDS = Gauge("connector_oldest_waiting_seconds", "Age of the oldest waiting item", ["crm"])
