@@ -15,6 +15,8 @@ from starlette.applications import Starlette
 from connector.sandbox.gateway import ResettableProtocol
 from connector.sandbox.hubspot.config import HubSpotConfig
 from connector.sandbox.hubspot.sandbox import HubSpotSandbox
+from connector.sandbox.whatsapp.sandbox import WhatsAppSandbox
+from connector.sandbox.whatsapp.sender import WebhookSender
 
 
 class _Server(uvicorn.Server):
@@ -69,11 +71,17 @@ class HttpListener:
         self._server.should_exit = True
         if self._task is not None:
             await self._task
+        self.close()
+
+    def close(self) -> None:
+        """Give the port back without having started."""
         self._socket.close()
 
 
 class SandboxServer:
-    """The simulators, listening.
+    """The simulators, listening: HubSpot always, WhatsApp's webhook side when there is a `sender`.
+
+    The sender belongs to the server from then on and is closed with it.
 
     >>> async with SandboxServer() as sandbox:
     ...     sandbox.hubspot_url
@@ -83,20 +91,37 @@ class SandboxServer:
         self,
         *,
         hubspot: HubSpotConfig | HubSpotSandbox | None = None,
+        sender: WebhookSender | None = None,
         host: str = "127.0.0.1",
         hubspot_port: int = 0,
+        whatsapp_port: int = 0,
     ) -> None:
         self.hubspot = hubspot if isinstance(hubspot, HubSpotSandbox) else HubSpotSandbox(hubspot)
-        self._listener = HttpListener(self.hubspot.app, host=host, port=hubspot_port)
+        self.whatsapp = None if sender is None else WhatsAppSandbox(sender)
+        self._hubspot_listener = HttpListener(self.hubspot.app, host=host, port=hubspot_port)
+        self._whatsapp_listener: HttpListener | None = None
+        if self.whatsapp is not None:
+            try:
+                self._whatsapp_listener = HttpListener(self.whatsapp.app, host=host, port=whatsapp_port)
+            except OSError:
+                self._hubspot_listener.close()
+                raise
 
     @property
     def hubspot_url(self) -> str:
         """Base URL of the HubSpot simulator: scheme, host and port."""
-        return self._listener.url
+        return self._hubspot_listener.url
+
+    @property
+    def whatsapp_url(self) -> str | None:
+        """Base URL of WhatsApp's control side; None without a sender."""
+        return None if self._whatsapp_listener is None else self._whatsapp_listener.url
 
     async def __aenter__(self) -> Self:
         """Start listening."""
-        await self._listener.start()
+        await self._hubspot_listener.start()
+        if self._whatsapp_listener is not None:
+            await self._whatsapp_listener.start()
         return self
 
     async def __aexit__(
@@ -105,6 +130,10 @@ class SandboxServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop, ending stalled requests."""
+        """Stop, ending stalled requests and deliveries under way."""
         self.hubspot.release()
-        await self._listener.stop()
+        if self.whatsapp is not None:
+            await self.whatsapp.aclose()
+        if self._whatsapp_listener is not None:
+            await self._whatsapp_listener.stop()
+        await self._hubspot_listener.stop()

@@ -1,0 +1,125 @@
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from connector.sandbox import SandboxServer
+from connector.sandbox.server import HttpListener
+from connector.sandbox.whatsapp import RetrySchedule, Weather, WebhookSender
+
+
+class Webhook:
+    """A webhook endpoint on a port, refusing its first POST."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.posts = 0
+        app = Starlette(routes=[Route("/webhook", self._receive, methods=["POST"])])
+        self.listener = HttpListener(app, host="127.0.0.1", port=0)
+
+    async def _receive(self, request: Request) -> Response:
+        self.posts += 1
+        if self.posts == 1:
+            return Response(status_code=503)
+        for change in (await request.json())["entry"][0]["changes"]:
+            self.ids += [item["id"] for item in change["value"].get("messages", [])]
+        return Response(status_code=200)
+
+
+@pytest.fixture
+async def webhook() -> AsyncIterator[Webhook]:
+    """Serve a webhook."""
+    endpoint = Webhook()
+    await endpoint.listener.start()
+    yield endpoint
+    await endpoint.listener.stop()
+
+
+async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
+    """Return the condition's first true value within ten seconds."""
+    async with asyncio.timeout(10):
+        while not (value := await condition()):  # noqa: ASYNC110 - the condition is another process's
+            await asyncio.sleep(0.01)
+        return value
+
+
+async def test_a_message_and_a_stream_are_delivered_on_request(webhook: Webhook) -> None:
+    """What is asked for over HTTP reaches the webhook, repeated until it was answered 200."""
+    sender = WebhookSender(
+        url=f"{webhook.listener.url}/webhook",
+        app_secret="s",
+        weather=Weather(batch=10),
+        retries=RetrySchedule(speed=1_000),
+    )
+    async with (
+        SandboxServer(sender=sender) as sandbox,
+        httpx.AsyncClient(base_url=sandbox.whatsapp_url or "") as http,
+    ):
+        person = {"name": "Ana", "wa_id": "16505550001"}
+        one = await http.post("/_sandbox/whatsapp/messages", json={"from": person, "text": "hello"})
+        many = await http.post(
+            "/_sandbox/whatsapp/conversations", json={"seed": 1, "people": 5, "messages": 30}
+        )
+        wrong = await http.post("/_sandbox/whatsapp/conversations", json={"people": 0, "messages": 1})
+
+        async def deliveries() -> dict[str, Any] | None:
+            journal = (await http.get("/_sandbox/whatsapp/deliveries")).json()
+            return None if journal["under_way"] else journal
+
+        journal = await until(deliveries)
+    expected = {item["wamid"] for person in many.json()["expected"] for item in person["messages"]}
+    assert wrong.status_code == 400
+    assert {one.json()["wamid"], *expected} <= set(webhook.ids)
+    assert journal["acknowledged"] == journal["updates"]
+    assert journal["posts"] > journal["acknowledged"]
+
+
+async def test_a_taken_port_is_an_error_at_once_and_leaves_no_other_port_open() -> None:
+    """A port that is in use is refused when the server is made."""
+    async with SandboxServer() as sandbox:
+        port = int(sandbox.hubspot_url.rsplit(":", 1)[1])
+        with pytest.raises(OSError, match="in use"):
+            SandboxServer(hubspot_port=port)
+        sender = WebhookSender(url="http://127.0.0.1:9/", app_secret="s")
+        with pytest.raises(OSError, match="in use"):
+            SandboxServer(sender=sender, whatsapp_port=port)
+        await sender.aclose()
+
+
+async def test_the_process_prints_its_urls_and_stops_on_sigterm() -> None:
+    """`python -m connector.sandbox` prints one JSON line when it answers, and ends with 0 when told to."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "connector.sandbox",
+        "--webhook-url",
+        "http://127.0.0.1:9/webhook",
+        "--hubspot-config",
+        '{"search_lag": 0}',
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            urls = json.loads(await process.stdout.readline())
+            async with httpx.AsyncClient() as http:
+                state = await http.get(f"{urls['hubspot_url']}/_sandbox/hubspot/state")
+                deliveries = await http.get(f"{urls['whatsapp_url']}/_sandbox/whatsapp/deliveries")
+            assert (state.status_code, deliveries.json()["updates"]) == (200, 0)
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
