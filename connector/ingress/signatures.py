@@ -32,15 +32,21 @@ def signature_of(body: bytes, *, secret: bytes) -> str:
     return "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
+def shape_verdict(header: str | None) -> SignatureVerdict | None:
+    """`MISSING` or `MALFORMED`, or None when the header is worth comparing: known before the body is read."""
+    if not header:
+        return SignatureVerdict.MISSING
+    return None if _SHAPE.fullmatch(header) else SignatureVerdict.MALFORMED
+
+
 def signature_verdict(body: bytes, header: str | None, *, secrets: Sequence[bytes]) -> SignatureVerdict:
     """Judge the header against every app secret (several while one is rotated).
 
     The shape is checked first; every comparison is constant-time and all secrets are tried, so that the
     answer's time tells neither the digits that fit nor which secret did.
     """
-    if not header:
-        return SignatureVerdict.MISSING
-    if not _SHAPE.fullmatch(header):
-        return SignatureVerdict.MALFORMED
+    shape = shape_verdict(header)
+    if shape is not None or header is None:
+        return shape or SignatureVerdict.MISSING
     matches = [hmac.compare_digest(header, signature_of(body, secret=secret)) for secret in secrets]
     return SignatureVerdict.VALID if any(matches) else SignatureVerdict.WRONG

@@ -581,7 +581,7 @@ def test_no_document_raises_and_no_leaf_is_lost(document):
 
     updates = split(body)
 
-    output = Counter()
+    output: Counter[str] = Counter()
     for key, update in updates:
         record = encode(WHATSAPP_UPDATES, key=key, value=update, origin="ingress")
         assert decode(WHATSAPP_UPDATES, record.value) == update
