@@ -34,16 +34,19 @@ def e164(wa_id: str) -> str | None:
     """`+` and the digits, when they are a possible number of their country; None for anything else.
 
     Possible, not valid: WhatsApp accounts exist under numbers that the numbering plan no longer knows, such as
-    Brazilian mobiles without the ninth digit. Nothing is reformatted, so it names the same account.
+    Brazilian mobiles without the ninth digit and Mexican ones with the 1. Nothing is reformatted, so it names
+    the same account.
     """
-    if not _PHONE.fullmatch(wa_id):
+    if not _PHONE.fullmatch(wa_id) or not any(map(_is_possible, lookup_variants(wa_id))):
         return None
-    text = "+" + wa_id
+    return "+" + wa_id
+
+
+def _is_possible(digits: str) -> bool:
     try:
-        number = phonenumbers.parse(text, None)
+        return phonenumbers.is_possible_number(phonenumbers.parse("+" + digits, None))
     except phonenumbers.NumberParseException:
-        return None
-    return text if phonenumbers.is_possible_number(number) else None
+        return False
 
 
 def lookup_variants(digits: str) -> tuple[str, ...]:

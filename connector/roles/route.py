@@ -1,0 +1,45 @@
+"""The role `route`: the stage, the relay of what it queued, and the health port, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+
+from connector.identity.role import RouteStage
+from connector.settings import Settings
+from connector.state.database import close_pool, open_pool
+from connector.streams.harness import run_stage
+from connector.streams.producer import DurableProducer
+from connector.streams.relay import run_relay
+from connector.telemetry.health import StageHealth, serve_health
+
+
+async def run(settings: Settings, *, stop: asyncio.Event) -> None:
+    """Run until `stop`. Kafka and PostgreSQL may be away, also at start: the role waits and says so.
+
+    Raises `Terminal` when only a new process can help, and `OSError` when the health port is taken.
+    """
+    wake = asyncio.Event()
+    pool = await open_pool(
+        settings.database.url.get_secret_value(), size=settings.database.pool_size, application="route"
+    )
+    stage = RouteStage(pool, on_queued=wake.set)
+    producer = DurableProducer(settings.kafka, client="connector-route-relay")
+    health, relay_health = StageHealth("route"), StageHealth("route-relay")
+    parts = [
+        asyncio.create_task(run_stage(stage, settings, stop=stop, health=health)),
+        asyncio.create_task(
+            run_relay(pool, stage=stage.name, sender=producer, wake=wake, stop=stop, health=relay_health)
+        ),
+        asyncio.create_task(serve_health(settings.health, [health, relay_health], stop=stop)),
+    ]
+    try:
+        # Each ends by itself on `stop`; the failure of one ends the others, so that the process starts anew.
+        done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_EXCEPTION)
+        for part in done:
+            part.result()
+    finally:
+        for part in parts:
+            part.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)
+        await producer.stop()
+        await close_pool(pool)
