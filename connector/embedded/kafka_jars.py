@@ -186,7 +186,8 @@ def _fetch_one(fetch: _Fetch, jar: Jar, folder: Path, target: Path, advance: Cal
             return
     raise DownloadFailed(
         f"{jar} could not be fetched after {_ATTEMPTS} attempts ({problem}); the jars fetched so far are kept",
-        advice="check the network and retry, set HTTPS_PROXY if you need a proxy, name a mirror in jgo's "
+        advice="check the network and retry, set HTTPS_PROXY if you need a proxy (and REQUESTS_CA_BUNDLE if it has "
+        "a certificate authority of its own), name a mirror in jgo's "
         f"configuration file under [repositories], or {OWN_KAFKA}",
     ) from problem
 

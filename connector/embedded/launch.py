@@ -10,6 +10,7 @@ because code between fork and exec of a process with threads (a `preexec_fn`) ma
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from pathlib import Path
@@ -34,7 +35,9 @@ def _leave_root(ids: str) -> None:
         Path("/proc/self/gid_map").write_text(f"{gid} {outer_gid} 1\n")
         Path("/proc/self/uid_map").write_text(f"{uid} {outer_uid} 1\n")
     except (OSError, AttributeError) as error:
-        sys.stderr.write(f"unshare: {error}\n")
+        # unshare(2) says "no space" when the limit on namespaces is reached, which may be 0.
+        limit = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        sys.stderr.write(f"{'user.max_user_namespaces is reached' if limit else error}\n")
         sys.exit(NO_NAMESPACE)
 
 
