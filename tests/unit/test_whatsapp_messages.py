@@ -243,10 +243,29 @@ ANY_JSON = st.recursive(
     max_leaves=12,
 )
 KEYS = st.sampled_from(
-    (
-        "id type from timestamp text image interactive reaction location contacts order system context referral "
-        "errors button edit voice body name phones"
-    ).split()
+    [
+        "id",
+        "type",
+        "from",
+        "timestamp",
+        "text",
+        "image",
+        "interactive",
+        "reaction",
+        "location",
+        "contacts",
+        "order",
+        "system",
+        "context",
+        "referral",
+        "errors",
+        "button",
+        "edit",
+        "voice",
+        "body",
+        "name",
+        "phones",
+    ]
 )
 TYPES = st.sampled_from(["text", "image", "interactive", "location", "contacts", "edit", "system", "order"])
 
