@@ -194,3 +194,15 @@ async def test_associations_can_be_moved_from_one_contact_to_another() -> None:
         graph = hubspot.sandbox.portal.associations
         assert graph.of("communications", logged, "contacts") == [second]
         assert graph.of("contacts", first, "communications") == []
+
+
+async def test_a_contact_is_read_with_what_is_associated_with_it() -> None:
+    """Types without an association are left out, and a type that does not exist refuses the read."""
+    async with portal() as hubspot:
+        contact_id = await hubspot.contact("k")
+        logged = (await hubspot.log(message("m", contact_id=contact_id))).json()["results"][0]["id"]
+        path = f"{OBJECTS}/contacts/{contact_id}?associations="
+        answer = await hubspot.get(f"{path}companies,communications,deals")
+        listed = answer.json()["associations"]
+        assert listed == {"communications": {"results": [{"id": logged, "type": "contact_to_communication"}]}}
+        assert (await hubspot.get(f"{path}nonsense")).status_code == 400
