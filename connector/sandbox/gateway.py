@@ -11,6 +11,7 @@ import json
 import socket
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -183,7 +184,9 @@ class Gateway:
         deadline = asyncio.get_running_loop().time() + seconds
         if await connection.gone_within(seconds):
             self._journal.abandon(call)
-            await asyncio.sleep(max(0.0, deadline - asyncio.get_running_loop().time()))
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._released.wait()
 
     async def _break_off(self, fault: Fault, connection: _Connection) -> bool:
         """Play a fault that takes the place of the answer; say whether it did."""

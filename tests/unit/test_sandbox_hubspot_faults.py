@@ -70,8 +70,25 @@ async def test_a_late_request_is_written_after_its_client_left(
         await http.post(UPSERT, json={"inputs": [contact("k")]}, timeout=0.1)
     assert len(server.hubspot.portal.contacts) == 0
     async with asyncio.timeout(5):
-        while not len(server.hubspot.portal.contacts):  # noqa: ASYNC110 - nothing tells of a late write
+        while not len(server.hubspot.portal.contacts):
             await asyncio.sleep(0.01)
+
+
+async def test_repeating_an_abandoned_write_is_no_violation(
+    server: SandboxServer, http: httpx.AsyncClient
+) -> None:
+    """A client may write a contact again once it gave up a request that is still under way."""
+    server.hubspot.faults.add(Fault.model_validate({"kind": "latency", "seconds": 5, "times": 1}))
+    journal = server.hubspot.journal
+    with pytest.raises(httpx.ReadTimeout):
+        await http.post(UPSERT, json={"inputs": [contact("k")]}, timeout=0.1)
+    late = next(journal.calls(path="*/upsert"))
+    async with asyncio.timeout(3):
+        while not late.client_left:
+            await asyncio.sleep(0.01)
+    assert (late.finished_at, len(server.hubspot.portal.contacts)) == (None, 0)
+    assert (await http.post(UPSERT, json={"inputs": [contact("k")]})).status_code == 200
+    assert journal.violations == []
 
 
 @pytest.mark.parametrize("kind", ["truncated_body", "not_json", "incomplete_body"])

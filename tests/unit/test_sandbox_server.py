@@ -48,7 +48,7 @@ async def webhook() -> AsyncIterator[Webhook]:
 async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
     """Return the condition's first true value within ten seconds."""
     async with asyncio.timeout(10):
-        while not (value := await condition()):  # noqa: ASYNC110 - the condition is another process's
+        while not (value := await condition()):
             await asyncio.sleep(0.01)
         return value
 
