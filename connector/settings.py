@@ -136,6 +136,8 @@ class SyncSettings(_Group):
     """Items waiting for the CRM above which the agent stops folding and Kafka holds the rest."""
     lost_write_margin: float = Field(default=30.0, ge=0)
     """Seconds added to the request timeout before a lost write that no unique key guards is looked up."""
+    stopped_retry: float = Field(default=10.0, gt=0)
+    """Seconds between looks at a CRM that refuses our credential."""
 
 
 class StreamSettings(_Group):

@@ -148,13 +148,25 @@ class SetupReport:
 class Crm(Protocol):
     """One CRM account."""
 
-    name: str
-    contacts_per_call: int
-    activities_per_call: int
-    request_timeout: float
-    """Seconds after which an answer counts as lost; a lease outlasts it."""
-    unique_activities: bool
-    """A repeated create of one wamid is refused, so a lost create may be looked up at once."""
+    @property
+    def name(self) -> str:
+        """Also the database schema of its sink."""
+
+    @property
+    def contacts_per_call(self) -> int:
+        """Most contacts that one `upsert_contacts` takes."""
+
+    @property
+    def activities_per_call(self) -> int:
+        """Most activities that one call takes."""
+
+    @property
+    def request_timeout(self) -> float:
+        """Seconds after which an answer counts as lost; a lease outlasts it."""
+
+    @property
+    def unique_activities(self) -> bool:
+        """A repeated create of one wamid is refused, so a lost create may be looked up at once."""
 
     async def upsert_contacts(self, items: Sequence[ContactUpsert]) -> Sequence[WriteResult]: ...
 

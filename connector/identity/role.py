@@ -30,9 +30,9 @@ from connector.identity.rules import Ruling, changed, known, sighted
 from connector.identity.store import RecordedConflict, RecordedMessage, load_directory, save_directory
 from connector.state.database import transaction
 from connector.state.offsets import store_offsets
-from connector.state.outgoing import queue_outgoing
 from connector.streams.codec import EncodedRecord, decode, encode
 from connector.streams.outcomes import Dead, Done, Outcome, Record
+from connector.streams.outgoing import queue_outgoing
 from connector.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, WHATSAPP_UPDATES, Topic
 
 STAGE = "route"

@@ -53,7 +53,7 @@ async def _prepare(connection: asyncpg.Connection) -> None:
 
 async def open_pool(url: str, *, size: int, application: str) -> asyncpg.Pool:
     """A pool that connects lazily, so that a role starts (and waits, visibly) while the database is down."""
-    return asyncpg.create_pool(
+    return await asyncpg.create_pool(
         url,
         min_size=0,
         max_size=size,

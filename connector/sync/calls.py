@@ -1,8 +1,11 @@
-"""Calls to the CRM: chunked, several in flight, and paused as a whole when the CRM is what fails."""
+"""Calls to the CRM: chunked, and paused as a whole when the CRM is what fails.
+
+The chunks of one drain go one after the other, because a contact's items may lie in two of them and one contact
+is never written by two requests at once. What is in flight at the same time is drains.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,18 +22,19 @@ from connector.telemetry.health import StageHealth
 
 log = structlog.get_logger(__name__)
 
-_STOPPED_RETRY = 10.0  # seconds between looks at a CRM that refuses our credential
-
 Item = TypeVar("Item")
 
 
 class CallRunner:
-    """Runs one sink's calls. Every drain of the process shares its places in flight and its pause."""
+    """Runs one sink's calls. Every drain of the process shares its pause.
 
-    def __init__(self, crm: Crm, *, in_flight: int, health: StageHealth) -> None:
+    `stopped_retry`: seconds between looks at a CRM that refuses our credential.
+    """
+
+    def __init__(self, crm: Crm, *, health: StageHealth, stopped_retry: float) -> None:
         self._crm = crm
-        self._places = asyncio.Semaphore(in_flight)
         self._health = health
+        self._stopped_retry = stopped_retry
         self._failures = 0
         self._paused_until = 0.0
 
@@ -50,13 +54,11 @@ class CallRunner:
         """One result an item. A call that failed as a whole gives each of its items `Later`, or `Unknown` when
         the CRM may have acted; it also pauses the sink, so that fresh items go first when the CRM is back.
         """
-        chunks = [items[start : start + per_call] for start in range(0, len(items), per_call)]
-        answers = await asyncio.gather(*(self._one(chunk, call, lease) for chunk in chunks))
-        return [
-            pair
-            for chunk, results in zip(chunks, answers, strict=True)
-            for pair in zip(chunk, results, strict=True)
-        ]
+        results: list[tuple[Item, WriteResult]] = []
+        for start in range(0, len(items), per_call):
+            chunk = items[start : start + per_call]
+            results.extend(zip(chunk, await self._one(chunk, call, lease), strict=True))
+        return results
 
     async def _one(
         self,
@@ -64,19 +66,18 @@ class CallRunner:
         call: Callable[[Sequence[Item]], Awaitable[Sequence[WriteResult]]],
         lease: HeldLease,
     ) -> Sequence[WriteResult]:
-        async with self._places:
-            started = time.perf_counter()
-            try:
-                if self.pause > 0:
-                    raise Transient("The CRM is paused after a failure.", retry_after=self.pause)
-                lease.must_outlast(self._crm.request_timeout)
-                results = await call(chunk)
-            except ConnectorError as error:
-                self.failed(error)
-                metrics.CRM_CALLS.labels(self._crm.name, type(error).__name__).inc()
-                if isinstance(error, Uncertain):
-                    return [Unknown(reason=error.message)] * len(chunk)
-                return [Later(reason=error.message, retry_after=0.0)] * len(chunk)
+        started = time.perf_counter()
+        try:
+            if self.pause > 0:
+                raise Transient("The CRM is paused after a failure.", retry_after=self.pause)
+            lease.must_outlast(self._crm.request_timeout)
+            results = await call(chunk)
+        except ConnectorError as error:
+            self.failed(error)
+            metrics.CRM_CALLS.labels(self._crm.name, type(error).__name__).inc()
+            if isinstance(error, Uncertain):
+                return [Unknown(reason=error.message)] * len(chunk)
+            return [Later(reason=error.message, retry_after=0.0)] * len(chunk)
         self.succeeded()
         metrics.CRM_CALLS.labels(self._crm.name, "ok").inc()
         metrics.CRM_CALL_SECONDS.labels(self._crm.name).observe(time.perf_counter() - started)
@@ -91,7 +92,7 @@ class CallRunner:
         self._failures += 1
         seconds = backoff(self._failures, random=random.random)
         if isinstance(error, Terminal):
-            seconds = _STOPPED_RETRY
+            seconds = self._stopped_retry
             self._health.line_stopped(reason=error.message, advice=error.advice)
         else:
             if isinstance(error, Transient) and error.retry_after is not None:

@@ -21,8 +21,8 @@ from connector.crm.port import Crm, Gone, Later, Refused, Unknown, WriteResult, 
 from connector.errors import ConnectorError
 from connector.settings import SyncSettings
 from connector.state.database import Connection, transaction
-from connector.state.outgoing import queue_outgoing
 from connector.streams.backoff import backoff
+from connector.streams.outgoing import queue_outgoing
 from connector.sync.calls import CallRunner
 from connector.sync.claims import ActivityOutcome, Claim, Claims, ContactOutcome
 from connector.sync.folding import SinkTables
@@ -63,7 +63,7 @@ class Writer:
         self._settings = settings
         self._claims = Claims(schema=crm.name)
         self._tables = SinkTables(schema=crm.name)
-        self._calls = CallRunner(crm, in_flight=calls_in_flight, health=health)
+        self._calls = CallRunner(crm, health=health, stopped_retry=settings.stopped_retry)
         self._drains = calls_in_flight
         self._health = health
         self._stop = stop
@@ -199,10 +199,8 @@ class Writer:
         async def change(chunk: Sequence[PlannedActivity]) -> Sequence[WriteResult]:
             return await self.crm.update_activities([item.change for item in chunk])
 
-        created, changed = await asyncio.gather(
-            self._calls.run(creates, self.crm.activities_per_call, create, lease=lease),
-            self._calls.run(plan.changes, self.crm.activities_per_call, change, lease=lease),
-        )
+        created = await self._calls.run(creates, self.crm.activities_per_call, create, lease=lease)
+        changed = await self._calls.run(plan.changes, self.crm.activities_per_call, change, lease=lease)
         outcomes = []
         for item, result in created:
             if isinstance(result, Unknown):
