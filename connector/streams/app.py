@@ -58,9 +58,9 @@ def make_app(
         # A sink may be away for hours; the member keeps its partitions by heartbeat and waits.
         broker_max_poll_interval=86400.0,
         broker_max_poll_records=500,  # the default drains one topic to its end before it looks at another
-        broker_commit_interval=2.0,
+        broker_commit_interval=1.0,  # what a kill may repeat
         consumer_auto_offset_reset="earliest",
-        stream_buffer_maxsize=8192,
+        stream_buffer_maxsize=4096,
         stream_wait_empty=True,  # False cancels a batch in flight and acknowledges it
         stream_publish_on_commit=False,
         processing_guarantee="at_least_once",

@@ -77,6 +77,11 @@ class HardenedConsumer(Consumer):
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return AIOKafkaConsumerThread(self, loop=self.loop, beacon=self.beacon, Worker=_DaemonWorker)
 
+    def close_unstarted_thread(self) -> None:
+        """Close the thread's loop when the app failed before the thread began: the thread itself never will."""
+        if self._thread._thread is None and not self._thread.thread_loop.is_closed():  # noqa: SLF001
+            self._thread.thread_loop.close()
+
     def abandon(self, message: Message) -> None:
         """Let go of a record without acknowledging it: it is read again from the committed offset.
 
@@ -92,6 +97,11 @@ class HardenedConsumer(Consumer):
     def committed_offset(self, tp: TP) -> int | None:
         """What the broker last confirmed for a partition of this assignment."""
         return cast("int | None", self._committed_offset.get(tp))
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        # Faust forgets what is acknowledged and not committed at this point, and repeats it after the rebalance.
+        await self.commit()
+        await super().on_partitions_revoked(revoked)
 
     async def perform_seek(self) -> None:
         await super().perform_seek()
@@ -152,6 +162,9 @@ class HardenedConsumer(Consumer):
         if self.flow_active and (not self._get_active_partitions() or self._buffer_holds_enough()):
             await asyncio.sleep(_BUFFER_FULL_PAUSE)
             return {}, set()
+        if self._buffered_partitions:
+            # Records of a held-back partition wait in aiokafka and wake nobody when it is let go.
+            timeout = _BUFFER_FULL_PAUSE
         return cast("tuple[Any, AbstractSet[TP] | None]", await super()._wait_next_records(timeout))
 
     def _buffer_holds_enough(self) -> bool:

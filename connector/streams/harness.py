@@ -188,6 +188,8 @@ class _Line:
                 "Nothing unfinished was acknowledged.",
                 advice="the process has to end; the next one reads again from the committed offsets",
             )
+        if self._app._consumer is not None:  # noqa: SLF001 - the property would make one
+            cast("HardenedConsumer", self._app._consumer).close_unstarted_thread()  # noqa: SLF001
         if (error := stopped.exception()) is not None:
             _log.warning("the stream app stopped with an error", stage=self._stage.name, error=repr(error))
 
