@@ -1,0 +1,43 @@
+"""The `connector` command. One file a command; each imports what it needs when it runs, so --help is fast."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from connector.cli.demo import demo as demo_command
+from connector.cli.output import show_error
+from connector.cli.run import run as run_command
+from connector.cli.schemas import schemas as schemas_command
+from connector.cli.setup import app as setup_app
+from connector.cli.state import app as state_app
+from connector.cli.topics import app as topics_app
+from connector.cli.trace import trace as trace_command
+from connector.cli.up import up as up_command
+from connector.errors import ConnectorError
+
+app = typer.Typer(
+    name="connector",
+    help="WhatsApp ⇄ CRM: every WhatsApp event on the right CRM contact's timeline, exactly once.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo", rich_help_panel="Start here")(demo_command)
+app.command("up", rich_help_panel="Start here")(up_command)
+app.command("run", rich_help_panel="Deploy")(run_command)
+app.add_typer(topics_app, name="topics", rich_help_panel="Deploy")
+app.add_typer(state_app, name="state", rich_help_panel="Deploy")
+app.add_typer(setup_app, name="setup", rich_help_panel="Deploy")
+app.command("trace", rich_help_panel="Operate")(trace_command)
+app.command("schemas", rich_help_panel="Develop")(schemas_command)
+
+
+def main() -> None:
+    """Run the command line; an error of ours ends with what to do next, and exit code 1."""
+    try:
+        app()
+    except ConnectorError as error:
+        show_error(error)
+        sys.exit(1)

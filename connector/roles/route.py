@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from connector.identity.role import RouteStage
+from connector.roles.parts import run_parts
 from connector.settings import Settings
 from connector.state.database import close_pool, open_pool
 from connector.streams.harness import run_stage
@@ -25,21 +26,12 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     stage = RouteStage(pool, on_queued=wake.set)
     producer = DurableProducer(settings.kafka, client="connector-route-relay")
     health, relay_health = StageHealth("route"), StageHealth("route-relay")
-    parts = [
-        asyncio.create_task(run_stage(stage, settings, stop=stop, health=health)),
-        asyncio.create_task(
-            run_relay(pool, stage=stage.name, sender=producer, wake=wake, stop=stop, health=relay_health)
-        ),
-        asyncio.create_task(serve_health(settings.health, [health, relay_health], stop=stop)),
-    ]
     try:
-        # Each ends by itself on `stop`; the failure of one ends the others, so that the process starts anew.
-        done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_EXCEPTION)
-        for part in done:
-            part.result()
+        await run_parts(
+            run_stage(stage, settings, stop=stop, health=health),
+            run_relay(pool, stage=stage.name, sender=producer, wake=wake, stop=stop, health=relay_health),
+            serve_health(settings.health, [health, relay_health], stop=stop),
+        )
     finally:
-        for part in parts:
-            part.cancel()
-        await asyncio.gather(*parts, return_exceptions=True)
         await producer.stop()
         await close_pool(pool)

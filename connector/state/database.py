@@ -63,6 +63,13 @@ async def open_pool(url: str, *, size: int, application: str) -> asyncpg.Pool:
     )
 
 
+async def connect(url: str) -> asyncpg.Connection:
+    """One connection, for a command line tool. Use it inside `database_errors`."""
+    connection = await asyncpg.connect(url, timeout=10, command_timeout=_STATEMENT_TIMEOUT_SECONDS)
+    await _prepare(connection)
+    return connection
+
+
 @asynccontextmanager
 async def database_errors() -> AsyncIterator[None]:
     """Turn what asyncpg raises into the connector's tree: gone → `Transient`, wrong → `Terminal`, rest unchanged."""

@@ -75,7 +75,9 @@ CRM_CALL_SECONDS = Histogram("connector_crm_call_seconds", "Seconds a call", ["c
 # Contacts and activities by what the CRM made of them; result: written | refused | later | unknown | gone.
 CRM_ITEMS = Counter("connector_crm_items", "Items written", ["crm", "kind", "result"])
 # Creates in doubt; event: lost_answer | found | absent.
-IN_DOUBT = Counter("connector_in_doubt", "Creates whose answer was lost, and what became of them", ["crm", "event"])
+IN_DOUBT = Counter(
+    "connector_in_doubt", "Creates whose answer was lost, and what became of them", ["crm", "event"]
+)
 # Left-over contact records of merges; outcome: deleted | flagged.
 RETIRED = Counter("connector_retired_contacts", "Contact records left over by merges", ["crm", "outcome"])
 # Items whose desired state is ahead of the CRM.

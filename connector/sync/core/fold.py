@@ -21,7 +21,7 @@ from connector.sync.core.contacts import ContactFacts, contact_facts, merge_cont
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 # A status may overtake its message by moments; waiting this long saves a line that says "content not seen".
-PLACEHOLDER_GRACE = timedelta(seconds=5)
+PLACEHOLDER_GRACE = timedelta(seconds=2)
 
 
 class Priority(IntEnum):

@@ -1,0 +1,36 @@
+"""`connector run ROLE`: one role, one process, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import signal
+from typing import Annotated
+
+import typer
+
+from connector.roles import ROLES
+
+RoleName = enum.StrEnum("RoleName", {name.replace("-", "_").upper(): name for name in ROLES})  # type: ignore[misc]
+
+
+def run(role: Annotated[RoleName, typer.Argument(help="Which role this process is.")]) -> None:
+    """Run one role in the foreground. Settings come from CONNECTOR_* variables."""
+    import uvloop
+
+    from connector.roles import load_role
+    from connector.settings import load_settings
+    from connector.telemetry.logging import configure_logging
+
+    settings = load_settings()
+    configure_logging(settings.log)
+    work = load_role(str(role))
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await work(settings, stop=stop)
+
+    uvloop.run(until_stopped())

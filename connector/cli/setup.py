@@ -1,0 +1,56 @@
+"""`connector setup`: make or check what the connector needs in a CRM."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from connector.cli.output import JsonOption, out, print_json, print_table
+from connector.crm.port import SetupReport
+
+app = typer.Typer(help="Prepare a CRM account.", no_args_is_help=True)
+
+
+@app.command("hubspot")
+def hubspot(
+    check: Annotated[bool, typer.Option("--check", help="Only look; change nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Create our property group and properties, and find out how activities can be guarded. Idempotent."""
+    from connector.crm.hubspot.adapter import HubSpot
+    from connector.settings import load_settings
+
+    async def look() -> tuple[SetupReport, str]:
+        crm = HubSpot(load_settings().hubspot)
+        try:
+            return await crm.check_setup(create=not check), str(crm.guard)
+        finally:
+            await crm.close()
+
+    report, guard = asyncio.run(look())
+    if as_json:
+        print_json(
+            {
+                "ready": report.ready,
+                "guard": guard,
+                "found": report.found,
+                "missing": report.missing,
+                "advice": report.advice,
+            }
+        )
+    else:
+        rows = [(name, "there") for name in report.found] + [(name, "missing") for name in report.missing]
+        print_table(["property", "state"], sorted(rows))
+        explained = {
+            "unique": "HubSpot refuses a second activity of one message: lost answers are settled at once.",
+            "plain": "The portal takes no unique property on communications: lost answers are settled by looking "
+            "through the contact's timeline, after a wait.",
+            "none": "The portal takes no property of ours on communications: lost answers are settled by a reference "
+            "in the text, and whatsapp_status cannot be kept.",
+        }
+        out.print(f"activities: {guard}. {explained[guard]}")
+        out.print("next: connector run sync-hubspot" if report.ready else f"next: {report.advice}")
+    if not report.ready:
+        raise typer.Exit(1)

@@ -1,0 +1,122 @@
+"""`connector trace`: what happened to one message or one person."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from connector.cli.output import JsonOption, err, out, print_json, print_table
+
+if TYPE_CHECKING:
+    from connector.recovery.trace import ContactTrace, MessageTrace
+
+
+def trace(
+    wamid: Annotated[str | None, typer.Argument(help="The WhatsApp message id, wamid.…")] = None,
+    contact: Annotated[
+        str | None,
+        typer.Option("--contact", help="A phone, a BSUID or a contact id: the whole conversation."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where a message was received, whose it is, and what each CRM should say and was told."""
+    if (wamid is None) == (contact is None):
+        raise typer.BadParameter("give a wamid, or --contact PHONE|BSUID")
+    message = asyncio.run(_message(wamid)) if wamid is not None else None
+    person = asyncio.run(_contact(contact)) if contact is not None else None
+    if message is None and person is None:
+        err.print(
+            f"error no stage has seen {wamid or contact}\n"
+            "next  look whether Meta's webhook reached the ingress (its log and /metrics), and at the route role's lag"
+        )
+        raise typer.Exit(1)
+    found = message or person
+    assert found is not None
+    if as_json:
+        print_json(asdict(found))
+    elif message is not None:
+        _show_message(message)
+    elif person is not None:
+        _show_contact(person)
+
+
+async def _message(wamid: str) -> MessageTrace | None:
+    import asyncpg
+
+    from connector.recovery.trace import trace_message
+    from connector.settings import load_settings
+    from connector.state.database import connect, database_errors
+
+    async with database_errors():
+        connection: asyncpg.Connection = await connect(load_settings().database.url.get_secret_value())
+        try:
+            return await trace_message(connection, wamid)
+        finally:
+            await connection.close()
+
+
+async def _contact(name: str) -> ContactTrace | None:
+    from connector.recovery.trace import find_contact, trace_contact
+    from connector.settings import load_settings
+    from connector.state.database import connect, database_errors
+
+    async with database_errors():
+        connection = await connect(load_settings().database.url.get_secret_value())
+        try:
+            contact_id = await find_contact(connection, name)
+            return None if contact_id is None else await trace_contact(connection, contact_id)
+        finally:
+            await connection.close()
+
+
+def _show_message(found: MessageTrace) -> None:
+    out.print(f"[bold]{found.wamid}[/]")
+    if found.received:
+        place = found.received
+        out.print(
+            f"received   {place.at:%Y-%m-%d %H:%M:%S.%f} UTC  {place.topic}/{place.partition}/{place.offset}"
+        )
+        out.print(f"event      {place.event_id}", markup=False)
+    else:
+        out.print("received   not by route: only statuses of it are known")
+    out.print(f"contact    {found.contact_id or 'not known yet'}")
+    for sink in found.sinks:
+        out.print(f"{sink.sink:<10} {sink.stage}", markup=False)
+        out.print(f"           desired version {sink.desired_version}, written {sink.written_version}")
+        out.print(
+            f"           record {sink.record_id or '-'} on contact record {sink.contact_record_id or '-'}"
+        )
+        out.print(f"           status {sink.status}; text: {sink.text}", markup=False)
+    if not found.sinks:
+        out.print("crm        no sync role has folded it yet: look at its lag (/readyz of sync-hubspot)")
+
+
+def _show_contact(found: ContactTrace) -> None:
+    out.print(f"[bold]contact {found.contact_id}[/]")
+    for alias in found.aliases:
+        out.print(f"  {alias}", markup=False)
+    for merged in found.merged:
+        out.print(f"  merged from {merged}")
+    for record in found.records:
+        out.print(
+            f"  {record.sink}: {record.stage}, record {record.record_id or '-'}: {record.text}", markup=False
+        )
+    out.print()
+    print_table(
+        ["received (UTC)", "message", "where", "record", "status", "text"],
+        [
+            [
+                f"{item.received.at:%m-%d %H:%M:%S}" if item.received else "-",
+                item.wamid,
+                sink.stage,
+                sink.record_id or "-",
+                sink.status,
+                sink.text.replace("\n", " ")[:60],
+            ]
+            for item in found.messages
+            for sink in item.sinks
+        ],
+    )

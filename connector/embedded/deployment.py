@@ -1,0 +1,186 @@
+"""A whole deployment on this machine: the engines, the tables and topics, the roles, and the simulators if asked.
+
+What `connector up`, `connector demo` and the chaos tests run. The roles are the same processes as in production;
+only their settings point here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from connector.embedded.ports import free_ports
+from connector.embedded.stack import EmbeddedStack
+from connector.embedded.supervisor import Program, RestartPolicy, Status, Supervisor
+from connector.settings import KafkaSettings
+from connector.state.migrate import migrate
+from connector.streams.topic_admin import create_topics
+
+EMBEDDED_PARTITIONS = 4
+
+SANDBOX_APP_SECRET = "sandbox-app-secret"  # noqa: S105 - the simulators' own
+SANDBOX_VERIFY_TOKEN = "sandbox-verify-token"  # noqa: S105
+SANDBOX_HUBSPOT_TOKEN = "pat-na1-sandbox"  # noqa: S105
+
+_READY_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxOptions:
+    """The simulators beside the roles. `hubspot`: fields of `HubSpotConfig`."""
+
+    hubspot: Mapping[str, object]
+
+
+class LocalDeployment:
+    """Engines, topics, tables and role processes under `data_dir`; entered, all of them are ready.
+
+    `roles` may name a role several times: each is a replica with its own health port. `env` comes on top of
+    this process's environment. `say` gets a sentence for each step.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        roles: Sequence[str],
+        sandbox: SandboxOptions | None = None,
+        env: Mapping[str, str] | None = None,
+        ingress_port: int | None = None,
+        policy: RestartPolicy | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        on_change: Callable[[Status], None] = lambda _: None,
+    ) -> None:
+        self._data_dir = data_dir.absolute()
+        self._roles = roles
+        self._sandbox = sandbox
+        self._extra = dict(env or {})
+        self._ingress_port = ingress_port
+        self._policy = policy or RestartPolicy()
+        self._say = say
+        self._on_change = on_change
+        self.stack = EmbeddedStack(self._data_dir)
+        self.supervisor: Supervisor | None = None
+        self.hubspot_url = ""
+        self.ingress_urls: list[str] = []
+        self.env: dict[str, str] = {}
+
+    @property
+    def ingress_url(self) -> str:
+        """Where the (first) ingress listens."""
+        return self.ingress_urls[0]
+
+    @property
+    def log_dir(self) -> Path:
+        """One log file a process."""
+        return self._data_dir / "logs"
+
+    async def start(self) -> None:
+        """Start everything; on failure stop what was started and raise what failed."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        self._say("starting Kafka and PostgreSQL")
+        await self.stack.start()
+        self._say("creating tables and topics")
+        await migrate(self.stack.database_url)
+        kafka = KafkaSettings(bootstrap_servers=self.stack.bootstrap_servers)
+        await create_topics(kafka, partitions=EMBEDDED_PARTITIONS, replication=1)
+        sandbox_port, *ports = free_ports(1 + len(self._roles))
+        self.hubspot_url = f"http://127.0.0.1:{sandbox_port}" if self._sandbox else ""
+        self.env = self._environment()
+        programs = [self._sandbox_program(sandbox_port)] if self._sandbox else []
+        programs += [
+            self._role_program(role, replica=self._roles[:place].count(role), port=port)
+            for place, (role, port) in enumerate(zip(self._roles, ports, strict=True))
+        ]
+        self._say(f"starting {', '.join(program.name for program in programs)}")
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        self.supervisor = Supervisor(
+            programs, log_dir=self.log_dir, on_change=self._on_change, policy=self._policy
+        )
+        await self.supervisor.start()
+        for program in programs:
+            await self.supervisor.wait_ready(program.name, timeout=_READY_TIMEOUT)
+
+    async def stop(self) -> None:
+        """Stop the roles, then the engines."""
+        if self.supervisor is not None:
+            await self.supervisor.stop()
+            self.supervisor = None
+        await self.stack.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def _environment(self) -> dict[str, str]:
+        env = {
+            **os.environ,
+            "CONNECTOR_KAFKA__BOOTSTRAP_SERVERS": self.stack.bootstrap_servers,
+            "CONNECTOR_KAFKA__REPLICATION_FACTOR": "1",
+            "CONNECTOR_KAFKA__PARTITIONS": str(EMBEDDED_PARTITIONS),
+            "CONNECTOR_DATABASE__URL": self.stack.database_url,
+        }
+        if self._sandbox:
+            env |= {
+                "CONNECTOR_WHATSAPP__APP_SECRETS": json.dumps([SANDBOX_APP_SECRET]),
+                "CONNECTOR_WHATSAPP__VERIFY_TOKEN": SANDBOX_VERIFY_TOKEN,
+                "CONNECTOR_HUBSPOT__ENABLED": "true",
+                "CONNECTOR_HUBSPOT__ACCESS_TOKEN": SANDBOX_HUBSPOT_TOKEN,
+                "CONNECTOR_HUBSPOT__BASE_URL": self.hubspot_url,
+            }
+        return env | self._extra
+
+    def _role_program(self, role: str, *, replica: int, port: int) -> Program:
+        if role == "ingress" and self._ingress_port and not replica:
+            port = self._ingress_port
+        group = "INGRESS" if role == "ingress" else "HEALTH"
+        url = f"http://127.0.0.1:{port}"
+        if role == "ingress":
+            self.ingress_urls.append(url)
+        env = {
+            **self.env,
+            f"CONNECTOR_{group}__PORT": str(port),
+            f"CONNECTOR_{group}__HOST": "127.0.0.1",
+        }
+        if role == "ingress":
+            env.setdefault("CONNECTOR_INGRESS__PUBLIC_URL", url)
+        return Program(
+            name=role if not replica else f"{role}-{replica + 1}",
+            argv=[sys.executable, "-m", "connector", "run", role],
+            env=env,
+            ready_url=f"{url}/readyz",
+        )
+
+    def _sandbox_program(self, port: int) -> Program:
+        assert self._sandbox is not None
+        return Program(
+            name="sandbox",
+            argv=[
+                sys.executable,
+                "-m",
+                "connector.sandbox",
+                "--hubspot-port",
+                str(port),
+                "--hubspot-config",
+                json.dumps(dict(self._sandbox.hubspot)),
+            ],
+            env=self.env,
+            ready_url=f"{self.hubspot_url}/_sandbox/hubspot/state",
+        )

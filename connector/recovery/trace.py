@@ -1,0 +1,208 @@
+"""Where is this message, and where does it wait? Read from the roles' tables; nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from connector.state.database import Connection
+from connector.sync.core.desired import activity_view, contact_profile
+
+SINKS = ("hubspot", "salesforce")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Received:
+    """The update as it lies on `whatsapp.updates`."""
+
+    at: datetime
+    topic: str
+    partition: int
+    offset: int
+    event_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SinkTrace:
+    """What one CRM should say and was told. `stage` says in a sentence where the item is."""
+
+    sink: str
+    stage: str
+    desired_version: int
+    written_version: int
+    record_id: str | None
+    contact_record_id: str | None
+    status: str
+    statuses: Sequence[Any]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MessageTrace:
+    """One message on its way."""
+
+    wamid: str
+    contact_id: UUID | None
+    received: Received | None
+    sinks: Sequence[SinkTrace]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContactTrace:
+    """One person: who they are to us and to each CRM, and their messages."""
+
+    contact_id: UUID
+    merged: Sequence[UUID]
+    aliases: Sequence[str]
+    records: Sequence[SinkTrace]
+    messages: Sequence[MessageTrace]
+
+
+async def trace_message(connection: Connection, wamid: str) -> MessageTrace | None:
+    """One message by its wamid; None when no stage has ever seen it."""
+    received = await connection.fetchrow("SELECT * FROM identity.messages WHERE wamid = $1", wamid)
+    sinks = []
+    contact_id: UUID | None = received["contact_id"] if received else None
+    for sink in SINKS:
+        row = await connection.fetchrow(
+            f"SELECT a.*, c.record_id AS contact_record FROM {sink}.activities a "  # noqa: S608 - sink is ours
+            f"LEFT JOIN {sink}.contacts c USING (contact_id) WHERE a.wamid = $1",
+            wamid,
+        )
+        if row is not None:
+            sinks.append(_activity(sink, row))
+            contact_id = row["contact_id"] or contact_id
+    if received is None and not sinks:
+        return None
+    return MessageTrace(
+        wamid=wamid,
+        contact_id=contact_id,
+        received=None
+        if received is None
+        else Received(
+            at=received["received_at"],
+            topic=received["topic"],
+            partition=received["partition"],
+            offset=received["offset"],
+            event_id=received["first_event_id"],
+        ),
+        sinks=sinks,
+    )
+
+
+async def find_contact(connection: Connection, name: str) -> UUID | None:
+    """The person of today behind a phone (any form with its digits), a BSUID or a contact id."""
+    digits = "".join(character for character in name if character.isdigit())
+    found: UUID | None = await connection.fetchval(
+        "SELECT contact_id FROM identity.aliases WHERE (kind = 'bsuid' AND value = $1) "
+        "OR (kind = 'phone' AND value IN ($1, $2)) AND contact_id IS NOT NULL LIMIT 1",
+        name,
+        digits,
+    )
+    if found is None:
+        try:
+            found = UUID(name)
+        except ValueError:
+            return None
+    target: UUID | None = await connection.fetchval(
+        "WITH RECURSIVE chain AS (SELECT contact_id, redirect_to, 0 AS depth FROM identity.contacts "
+        "WHERE contact_id = $1 UNION ALL SELECT c.contact_id, c.redirect_to, depth + 1 FROM identity.contacts c "
+        "JOIN chain ON c.contact_id = chain.redirect_to WHERE depth < 50) "
+        "SELECT contact_id FROM chain ORDER BY depth DESC LIMIT 1",
+        found,
+    )
+    return target
+
+
+async def trace_contact(connection: Connection, contact_id: UUID, *, limit: int = 50) -> ContactTrace:
+    """A person and their latest `limit` messages, oldest first."""
+    merged = await connection.fetch(
+        "SELECT contact_id FROM identity.contacts WHERE redirect_to = $1 ORDER BY contact_id", contact_id
+    )
+    everybody = [contact_id, *(row["contact_id"] for row in merged)]
+    aliases = await connection.fetch(
+        "SELECT kind, value, released_at FROM identity.aliases WHERE contact_id = ANY($1::uuid[]) ORDER BY kind, value",
+        everybody,
+    )
+    records = []
+    wamids: dict[str, datetime] = {}
+    for sink in SINKS:
+        row = await connection.fetchrow(f"SELECT * FROM {sink}.contacts WHERE contact_id = $1", contact_id)  # noqa: S608
+        if row is not None:
+            records.append(_contact(sink, row))
+        rows = await connection.fetch(
+            f"SELECT wamid, fresh_at FROM {sink}.activities WHERE contact_id = $1 ORDER BY fresh_at DESC LIMIT $2",  # noqa: S608
+            contact_id,
+            limit,
+        )
+        wamids.update((item["wamid"], item["fresh_at"]) for item in rows)
+    rows = await connection.fetch(
+        "SELECT wamid, received_at FROM identity.messages WHERE contact_id = ANY($1::uuid[]) "
+        "ORDER BY received_at DESC LIMIT $2",
+        everybody,
+        limit,
+    )
+    for item in rows:
+        wamids.setdefault(item["wamid"], item["received_at"])
+    messages = [
+        await trace_message(connection, wamid) for wamid in sorted(wamids, key=lambda name: wamids[name])
+    ]
+    return ContactTrace(
+        contact_id=contact_id,
+        merged=[row["contact_id"] for row in merged],
+        aliases=[
+            f"{row['kind']} {row['value']}{' (given up)' if row['released_at'] else ''}" for row in aliases
+        ],
+        records=records,
+        messages=[message for message in messages if message is not None],
+    )
+
+
+def _activity(sink: str, row: Any) -> SinkTrace:
+    facts = row["facts"]
+    view = activity_view(facts)
+    statuses = [facts["status"]] if "status" in facts else []
+    return SinkTrace(
+        sink=sink,
+        stage=_stage(row, sink, knows_person=row["contact_id"] is not None),
+        desired_version=row["desired_version"],
+        written_version=row["written_version"],
+        record_id=row["record_id"],
+        contact_record_id=row["on_record_id"] or row["contact_record"],
+        status=view.status,
+        statuses=[*statuses, *facts.get("other_statuses", [])],
+        text=view.body.split("\n—\n")[0],
+    )
+
+
+def _contact(sink: str, row: Any) -> SinkTrace:
+    profile = contact_profile(row["facts"])
+    return SinkTrace(
+        sink=sink,
+        stage=_stage(row, sink, knows_person=True),
+        desired_version=row["desired_version"],
+        written_version=row["written_version"],
+        record_id=row["record_id"],
+        contact_record_id=row["record_id"],
+        status="",
+        statuses=[],
+        text=" · ".join(
+            part for part in (profile.name, profile.phone, profile.username, profile.bsuid) if part
+        ),
+    )
+
+
+def _stage(row: Any, sink: str, *, knows_person: bool) -> str:
+    if row["problem"]:
+        return f"refused by {sink}: {row['problem']}"
+    if not knows_person:
+        return "waits for its message: a status came, its person is not known yet"
+    if row["desired_version"] <= row["written_version"]:
+        return f"written to {sink}"
+    since = f" since {row['waiting_since']:%Y-%m-%d %H:%M:%S} UTC" if row["waiting_since"] else ""
+    if row.get("intent_at") and not row["record_id"]:
+        return f"in doubt{since}: {sink}'s answer was lost; it is looked up before anything is repeated"
+    return f"waits for {sink}{since} ({row['attempts']} attempts)"

@@ -1,0 +1,87 @@
+"""What every `sync-*` role is made of: the agent that folds, the writer that drains, the relay, the health port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from connector.crm.port import Crm
+from connector.errors import ConnectorError, Terminal
+from connector.roles.parts import run_parts
+from connector.settings import Settings
+from connector.state.database import close_pool, open_pool
+from connector.streams.harness import run_stage
+from connector.streams.producer import DurableProducer
+from connector.streams.relay import run_relay
+from connector.sync.agent import SyncStage
+from connector.sync.writer import Writer
+from connector.telemetry.health import StageHealth, serve_health
+
+_SETUP_RETRY = 5.0  # seconds between looks at a CRM that is not set up
+
+
+async def run_sink(
+    crm: Crm, settings: Settings, *, calls_in_flight: int, auto_setup: bool, stop: asyncio.Event
+) -> None:
+    """Sync one CRM until `stop`. Kafka, PostgreSQL and the CRM may be away, also at start.
+
+    Folding begins at once; writing begins when the CRM has our properties (made here with `auto_setup`).
+    Raises `Terminal` when only a new process can help, and `OSError` when the health port is taken.
+    """
+    name = f"sync-{crm.name}"
+    wake, queued = asyncio.Event(), asyncio.Event()
+    # Each drain holds a connection while it commits, and so do the fold, the relay and the lease renewals.
+    size = max(settings.database.pool_size, calls_in_flight + 4)
+    pool = await open_pool(settings.database.url.get_secret_value(), size=size, application=name)
+    producer = DurableProducer(settings.kafka, client=f"connector-{name}-relay")
+    health, writing, relaying = StageHealth(name), StageHealth(f"{name}-writer"), StageHealth(f"{name}-relay")
+    writer = Writer(
+        crm=crm,
+        pool=pool,
+        settings=settings.sync,
+        calls_in_flight=calls_in_flight,
+        health=writing,
+        stop=stop,
+        wake=wake,
+        outgoing_queued=queued.set,
+    )
+    stage = SyncStage(
+        crm.name, pool=pool, settings=settings.sync, wake=wake, waiting=lambda: writer.items_waiting
+    )
+
+    async def write() -> None:
+        await _wait_for_setup(crm, writing, auto_setup=auto_setup, stop=stop)
+        if not stop.is_set():
+            await writer.run()
+
+    try:
+        await run_parts(
+            run_stage(stage, settings, stop=stop, health=health),
+            write(),
+            run_relay(pool, stage=name, sender=producer, wake=queued, stop=stop, health=relaying),
+            serve_health(settings.health, [health, writing, relaying], stop=stop),
+        )
+    finally:
+        await producer.stop()
+        await crm.close()
+        await close_pool(pool)
+
+
+async def _wait_for_setup(crm: Crm, health: StageHealth, *, auto_setup: bool, stop: asyncio.Event) -> None:
+    """Return once the CRM has our properties; until then say what is missing and what to run."""
+    while not stop.is_set():
+        try:
+            report = await crm.check_setup(create=auto_setup)
+        except Terminal as error:
+            health.line_stopped(reason=error.message, advice=error.advice)
+        except ConnectorError as error:
+            health.waiting(crm.name, reason=error.message, advice=error.advice)
+        else:
+            if report.ready:
+                health.recovered(crm.name)
+                health.line_resumed()
+                return
+            missing = ", ".join(report.missing)
+            health.waiting(crm.name, reason=f"The CRM lacks our properties: {missing}.", advice=report.advice)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _SETUP_RETRY)
