@@ -6,7 +6,11 @@ from starlette.responses import JSONResponse
 
 
 class Refusal(Exception):
-    """A request ends here. `outcome` is the stable name it is counted under; nothing of the request was kept."""
+    """A request ends here. `outcome` is the stable name it is counted under; nothing of the request was kept.
+
+    What is left of a body is parsed and thrown away by uvicorn, so that the sender reads its answer (a close would
+    reset the connection under it); `close` is for a body that does not come.
+    """
 
     def __init__(
         self,
@@ -30,7 +34,7 @@ class Refusal(Exception):
         headers = {}
         if self.retry_after is not None:
             headers["Retry-After"] = str(max(1, round(self.retry_after)))
-        if self.close:  # the rest of the body is not read
+        if self.close:
             headers["Connection"] = "close"
         return error_response(self.status, error=self.error, advice=self.advice, headers=headers)
 

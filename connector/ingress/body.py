@@ -80,7 +80,6 @@ def _too_large(max_bytes: int) -> Refusal:
         status=413,
         error=f"The body is larger than {max_bytes} bytes.",
         advice="CONNECTOR_INGRESS__MAX_BODY_BYTES sets the bound",
-        close=True,
     )
 
 
@@ -91,5 +90,4 @@ def _overloaded() -> Refusal:
         error="Too much waits for the broker; nothing of this request was kept.",
         advice="send it again; GET /readyz and connector_ingress_inflight_bytes show why",
         retry_after=1.0,
-        close=True,
     )

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -35,11 +35,11 @@ _REQUEST_TIMEOUT = 5.0
 """Seconds until an unanswered request to one broker is repeated, perhaps to the new leader."""
 _CONNECT_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 3.0
+_FLUSH_BROKEN = 2.0
+"""Seconds that a broken producer gets to finish partitions that are not concerned."""
 _LONGEST_PAUSE = 1.0
 """Seconds between attempts to connect, at most: a returning broker is used within about a second."""
-_STUCK_AFTER = 10.0
-"""Seconds without an answer for a record after which a new producer is tried. The old one's records were
-refused (503) long before; dropping them frees the memory and loses nothing that anybody was promised."""
+_STUCK = "stuck"
 
 _log = structlog.get_logger(__name__)
 
@@ -67,12 +67,17 @@ class KafkaPublisher:
         *,
         inflight: InflightBytes,
         health: StageHealth,
-        new_producer: Callable[[KafkaSettings], AIOKafkaProducer] | None = None,
+        stuck_after: float,
     ) -> None:
+        """`stuck_after`: seconds without an answer for a record after which a new producer is tried.
+
+        Longer than any caller waits: then the records of the old one were refused long ago, and dropping them
+        frees the memory and loses nothing that anybody was promised.
+        """
         self.inflight = inflight
         self._kafka = kafka
         self._health = health
-        self._new_producer = new_producer or _kafka_producer
+        self._stuck_after = stuck_after
         self._session: _Session | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -138,8 +143,10 @@ class KafkaPublisher:
         while True:
             try:
                 session = await self._connect()
-            except (KafkaError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, without this task every POST is 503 forever
                 attempt += 1
+                if not isinstance(error, KafkaError | OSError | TimeoutError):
+                    _log.exception("connecting failed for a reason that was not foreseen")
                 self._health.waiting("kafka", reason=self._describe(error), advice=_advice(error))
                 await asyncio.sleep(backoff(attempt, random=random.random, longest=_LONGEST_PAUSE))
                 continue
@@ -147,17 +154,17 @@ class KafkaPublisher:
             self._session = session
             self._health.running()
             self._health.recovered("kafka")
-            reason = await session.until_broken(stuck_after=_STUCK_AFTER)
+            reason = await session.until_broken(stuck_after=self._stuck_after)
             self._session = None
             INGRESS_PRODUCERS_REPLACED.labels(reason).inc()
             _log.warning("producer replaced", reason=reason)
             self._health.waiting("kafka", reason=f"The producer is being replaced: {reason}.")
-            closing = asyncio.create_task(session.close(flush_for=0.0 if reason == "stuck" else 2.0))
+            closing = asyncio.create_task(session.close(flush_for=0.0 if reason == _STUCK else _FLUSH_BROKEN))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
     async def _connect(self) -> _Session:
-        producer = self._new_producer(self._kafka)
+        producer = _kafka_producer(self._kafka)
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
                 await producer.start()
@@ -205,7 +212,7 @@ class _Session:
                 return self._broken.result()
             oldest = next(iter(self.waiting), None)
             if oldest is not None and time.monotonic() - oldest.started > stuck_after:
-                return "stuck"
+                return _STUCK
 
     async def close(self, *, flush_for: float) -> None:
         if flush_for:
@@ -283,6 +290,7 @@ def _kafka_producer(kafka: KafkaSettings) -> AIOKafkaProducer:
         max_request_size=64 * 1024 * 1024,  # bounded by InflightBytes and by the topic
         request_timeout_ms=int(_REQUEST_TIMEOUT * 1000),
         metadata_max_age_ms=60_000,
+        retry_backoff_ms=250,  # each attempt is three lines in the log while the broker is away
     )
 
 

@@ -22,6 +22,8 @@ _FINISH_REQUESTS = 8
 """Seconds for POSTs that are under way when the stop comes; none waits longer for the broker than ack_timeout."""
 _FLUSH = 4.0
 """Seconds for records that nobody waits for any more. With closing, a stop takes at most 20 s."""
+_STUCK_FACTOR = 2.5
+"""Times the ack timeout without an answer after which a new producer is tried."""
 _KEEP_ALIVE = 75
 """Seconds an idle connection is kept: longer than the usual 60 s of load balancers, which must close first."""
 _MAX_CONNECTIONS = 10_000
@@ -41,7 +43,12 @@ async def serve(
     _check(settings.ingress)
     health = StageHealth("ingress")
     inflight = InflightBytes(settings.ingress.max_inflight_bytes)
-    publisher = KafkaPublisher(settings.kafka, inflight=inflight, health=health)
+    publisher = KafkaPublisher(
+        settings.kafka,
+        inflight=inflight,
+        health=health,
+        stuck_after=_STUCK_FACTOR * settings.ingress.ack_timeout,
+    )
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings, publisher, health),
@@ -70,12 +77,21 @@ async def serve(
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-            server.should_exit = True
             try:
-                await serving
+                await _finish(server, serving)
             finally:
                 await publisher.stop(timeout=_FLUSH)
         _log.info("stopped", inflight_bytes=inflight.used)
+
+
+async def _finish(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    """Let uvicorn stop. It closes idle connections once; one accepted a moment later would hold up the stop."""
+    server.should_exit = True
+    while not serving.done():
+        for connection in list(server.server_state.connections):
+            connection.shutdown()
+        await asyncio.wait({serving}, timeout=0.2)
+    await serving
 
 
 def _check(ingress: IngressSettings) -> None:

@@ -161,11 +161,10 @@ class WhatsAppWebhook:
                 status=415,
                 error="The body is compressed; the signature is over plain bytes.",
                 advice="do not let a proxy compress or change the body",
-                close=True,
             )
         shape = shape_verdict(request.headers.get(SIGNATURE_HEADER))
         if shape is not None:
-            raise _not_signed(shape, close=True)
+            raise _not_signed(shape)
 
     async def _take_in_large(self, body: bytes, signature: str | None) -> Intake:
         async with self._large:
@@ -178,12 +177,11 @@ class WhatsAppWebhook:
         return take_in(body, received_at=self._now())
 
 
-def _not_signed(verdict: SignatureVerdict, *, close: bool = False) -> Refusal:
+def _not_signed(verdict: SignatureVerdict) -> Refusal:
     INGRESS_BAD_SIGNATURES.labels(verdict).inc()
     return Refusal(
         "bad_signature",
         status=403,
         error=f"The X-Hub-Signature-256 header is {verdict}.",
         advice="compare CONNECTOR_WHATSAPP__APP_SECRETS with the Meta app; let no proxy change the body",
-        close=close,
     )

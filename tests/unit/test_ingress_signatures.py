@@ -1,5 +1,6 @@
 import hashlib
 import hmac
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_a_signature_over_the_exact_bytes_is_valid(body):
+def test_a_signature_over_the_exact_bytes_is_valid(body: Any) -> None:
     """What Meta signs with the app secret is accepted, byte for byte."""
     header = "sha256=" + hmac.new(SECRET, body, hashlib.sha256).hexdigest()
 
@@ -27,7 +28,7 @@ def test_a_signature_over_the_exact_bytes_is_valid(body):
     assert signature_verdict(body, header, secrets=[SECRET]) is SignatureVerdict.VALID
 
 
-def test_a_fixed_vector_is_valid():
+def test_a_fixed_vector_is_valid() -> None:
     """HMAC-SHA256 of RFC 4231, test case 2, in the header's form."""
     header = "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
 
@@ -45,7 +46,7 @@ def test_a_fixed_vector_is_valid():
         pytest.param(b'{"a":1}', b'{"a":1}\n', id="added newline"),
     ],
 )
-def test_a_body_that_was_serialised_again_is_wrong(signed, received):
+def test_a_body_that_was_serialised_again_is_wrong(signed: Any, received: Any) -> None:
     """An equal document in other bytes does not fit the signature."""
     header = signature_of(signed, secret=SECRET)
 
@@ -53,7 +54,7 @@ def test_a_body_that_was_serialised_again_is_wrong(signed, received):
 
 
 @pytest.mark.parametrize("header", [None, ""])
-def test_no_header_is_missing(header):
+def test_no_header_is_missing(header: Any) -> None:
     """A POST without the header is told apart from a wrong one."""
     assert signature_verdict(b"{}", header, secrets=[SECRET]) is SignatureVerdict.MISSING
 
@@ -74,18 +75,18 @@ GOOD = signature_of(b"{}", secret=SECRET)
         pytest.param("sha256=" + "g" * 64, id="not hexadecimal"),
     ],
 )
-def test_another_shape_is_malformed(header):
+def test_another_shape_is_malformed(header: Any) -> None:
     """Only `sha256=` and 64 lower-case hexadecimal digits are compared at all."""
     assert signature_verdict(b"{}", header, secrets=[SECRET]) is SignatureVerdict.MALFORMED
 
 
 @pytest.mark.parametrize("secrets", [[b"new", SECRET], [SECRET, b"old"], [b"a", SECRET, b"b"]])
-def test_any_secret_of_a_rotation_fits(secrets):
+def test_any_secret_of_a_rotation_fits(secrets: Any) -> None:
     """While a secret is rotated, POSTs signed with either are accepted."""
     assert signature_verdict(b"{}", GOOD, secrets=secrets) is SignatureVerdict.VALID
 
 
 @pytest.mark.parametrize("secrets", [[], [b"another"], [b"another", b"and another"]])
-def test_no_fitting_secret_is_wrong(secrets):
+def test_no_fitting_secret_is_wrong(secrets: Any) -> None:
     """Without a secret, or with others only, nothing is valid."""
     assert signature_verdict(b"{}", GOOD, secrets=secrets) is SignatureVerdict.WRONG

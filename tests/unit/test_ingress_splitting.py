@@ -1,15 +1,18 @@
 """What becomes of a webhook's body. Payloads are written for these tests."""
 
+import itertools
 import json
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from connector.errors import Rejected
 from connector.ingress import splitting
-from connector.ingress.splitting import ENVELOPE_KEY, post_id_of, split_updates
+from connector.ingress.splitting import ENVELOPE_KEY, KeyedUpdate, post_id_of, split_updates
 from connector.streams.codec import decode, encode
 from connector.topics import WHATSAPP_UPDATES
 
@@ -19,19 +22,19 @@ ANNA = {"profile": {"name": "Anna"}, "wa_id": "491700000001", "user_id": "DE.ann
 OMAR = {"profile": {"name": "عمر"}, "wa_id": "966500000002", "user_id": "SA.omar"}
 
 
-def body_of(*changes, **envelope):
+def body_of(*changes: Any, **envelope: Any) -> bytes:
     entry = {"id": "WABA", "changes": list(changes)}
     return json.dumps({"object": "whatsapp_business_account", "entry": [entry], **envelope}).encode()
 
 
-def change(field="messages", **value):
+def change(field: Any = "messages", **value: Any) -> dict[str, Any]:
     return {
         "field": field,
         "value": {"messaging_product": "whatsapp", "metadata": METADATA, **value},
     }
 
 
-def message(person=ANNA, wamid="wamid.1", **more):
+def message(person: Any = ANNA, wamid: Any = "wamid.1", **more: Any) -> dict[str, Any]:
     return {
         "from": person["wa_id"],
         "from_user_id": person["user_id"],
@@ -43,16 +46,16 @@ def message(person=ANNA, wamid="wamid.1", **more):
     }
 
 
-def split(body):
+def split(body: Any) -> list[KeyedUpdate]:
     return split_updates(body, received_at=NOW)
 
 
-def only(body):
+def only(body: Any) -> KeyedUpdate:
     ((key, update),) = split(body)
     return key, update
 
 
-def test_a_message_becomes_one_update_with_its_metadata_and_contact():
+def test_a_message_becomes_one_update_with_its_metadata_and_contact() -> None:
     """The ordinary case: one message, verbatim, and what it belongs to."""
     body = body_of(change(contacts=[ANNA], messages=[message()]))
 
@@ -165,7 +168,9 @@ def test_a_message_becomes_one_update_with_its_metadata_and_contact():
         ),
     ],
 )
-def test_each_list_gives_its_kind_key_and_event_id(field, element, kind, key, id_start):
+def test_each_list_gives_its_kind_key_and_event_id(
+    field: Any, element: Any, kind: Any, key: Any, id_start: Any
+) -> None:
     """Kind, record key and event id follow from the list and the ids that are present."""
     name, content = element
 
@@ -176,7 +181,7 @@ def test_each_list_gives_its_kind_key_and_event_id(field, element, kind, key, id
     assert update.metadata == METADATA
 
 
-def test_every_element_of_every_entry_change_and_list_is_an_update():
+def test_every_element_of_every_entry_change_and_list_is_an_update() -> None:
     """Batches are taken apart whole: not only the first message is seen."""
     first = {
         "id": "WABA-1",
@@ -215,7 +220,7 @@ def test_every_element_of_every_entry_change_and_list_is_an_update():
         ),
     ],
 )
-def test_a_field_without_metadata_is_one_account_update(value, entry_time):
+def test_a_field_without_metadata_is_one_account_update(value: Any, entry_time: Any) -> None:
     """Account-level fields stay whole and take the account's key."""
     entry = {"id": "WABA", "time": entry_time, "changes": [{"field": "account_update", "value": value}]}
 
@@ -227,7 +232,7 @@ def test_a_field_without_metadata_is_one_account_update(value, entry_time):
     assert update.context == {}
 
 
-def test_an_unknown_field_with_metadata_stays_whole():
+def test_an_unknown_field_with_metadata_stays_whole() -> None:
     """A field of tomorrow is one update with all of its value, even if it holds a list named messages."""
     tomorrow = change("standby", contacts=[ANNA], messages=[message()])
 
@@ -241,7 +246,7 @@ def test_an_unknown_field_with_metadata_stays_whole():
     )
 
 
-def test_each_update_gets_its_own_contact():
+def test_each_update_gets_its_own_contact() -> None:
     """Contacts are matched by BSUID, then phone, wherever they stand in the list."""
     no_ids = {"id": "w3", "type": "system", "system": {"type": "user_changed_user_id"}}
     by_phone = {"id": "s", "status": "read", "recipient_id": OMAR["wa_id"]}
@@ -268,7 +273,7 @@ def test_each_update_gets_its_own_contact():
         ),
     ],
 )
-def test_ids_in_odd_places_still_find_the_contact(contact, element):
+def test_ids_in_odd_places_still_find_the_contact(contact: Any, element: Any) -> None:
     """Two people, so that the lone-contact rule cannot hide a failed match."""
     updates = split(
         body_of(change(contacts=[OMAR, contact], messages=[{"id": "1", **element}, message(OMAR)]))
@@ -277,7 +282,7 @@ def test_ids_in_odd_places_still_find_the_contact(contact, element):
     assert [update.contact for _, update in updates] == [contact, OMAR]
 
 
-def test_a_lone_contact_belongs_to_a_lone_message():
+def test_a_lone_contact_belongs_to_a_lone_message() -> None:
     """A Brazilian wa_id without the ninth digit is the sender's all the same."""
     contact = {"profile": {"name": "Bia"}, "wa_id": "551187654321"}
 
@@ -287,7 +292,7 @@ def test_a_lone_contact_belongs_to_a_lone_message():
     assert "contacts" not in update.context
 
 
-def test_a_phone_that_changed_hands_is_not_matched():
+def test_a_phone_that_changed_hands_is_not_matched() -> None:
     """When the phone fits and the BSUIDs differ, the contact is another person's."""
     other = {"wa_id": ANNA["wa_id"], "user_id": "DE.somebody"}
 
@@ -297,7 +302,7 @@ def test_a_phone_that_changed_hands_is_not_matched():
     assert updates[0][1].context["contacts"] == [other]
 
 
-def test_contacts_of_nobody_stay_in_the_context():
+def test_contacts_of_nobody_stay_in_the_context() -> None:
     """A contact that belongs to no update is kept with each."""
     _, update = split(body_of(change(contacts=[ANNA, OMAR], messages=[message(), message(wamid="2")])))[0]
 
@@ -305,7 +310,7 @@ def test_contacts_of_nobody_stay_in_the_context():
     assert update.context["contacts"] == [OMAR]
 
 
-def test_unknown_keys_of_the_envelope_stay_in_the_context():
+def test_unknown_keys_of_the_envelope_stay_in_the_context() -> None:
     """What Meta adds to the POST, the entry or the change tomorrow is kept."""
     entry = {"id": "WABA", "uid": 7, "changes": [{**change(messages=[message()]), "seq": 3}]}
 
@@ -330,7 +335,7 @@ def test_unknown_keys_of_the_envelope_stay_in_the_context():
         pytest.param({"object": "whatsapp_business_account", "entry": "x"}, id="entry is a text"),
     ],
 )
-def test_json_of_another_form_is_one_unknown_update(document):
+def test_json_of_another_form_is_one_unknown_update(document: Any) -> None:
     """It is kept whole, under the POST's own key."""
     body = json.dumps(document).encode()
 
@@ -365,7 +370,7 @@ def test_json_of_another_form_is_one_unknown_update(document):
         ),
     ],
 )
-def test_an_odd_piece_is_an_unknown_update_with_its_content(entry, expected):
+def test_an_odd_piece_is_an_unknown_update_with_its_content(entry: Any, expected: Any) -> None:
     """Whatever does not have its form is kept as it is, with the account it came under."""
     _, update = only(json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode())
 
@@ -373,7 +378,7 @@ def test_an_odd_piece_is_an_unknown_update_with_its_content(entry, expected):
     assert update.waba_id == ("5" if isinstance(entry, dict) else "")
 
 
-def test_an_entry_that_is_an_object_counts_as_a_list_of_one():
+def test_an_entry_that_is_an_object_counts_as_a_list_of_one() -> None:
     """`entry: {…}` and `changes: {…}` are seen in the wild."""
     document = {
         "object": "whatsapp_business_account",
@@ -392,7 +397,7 @@ def test_an_entry_that_is_an_object_counts_as_a_list_of_one():
         pytest.param({"metadata": "x", "messages": [message()]}, id="a text"),
     ],
 )
-def test_a_message_without_metadata_is_still_a_message(value):
+def test_a_message_without_metadata_is_still_a_message(value: Any) -> None:
     """Its number is not known; nothing else is lost."""
     key, update = only(body_of({"field": "messages", "value": value}))
 
@@ -400,7 +405,7 @@ def test_a_message_without_metadata_is_still_a_message(value):
     assert update.context == {key: content for key, content in value.items() if key != "messages"}
 
 
-def test_equal_updates_get_equal_event_ids_whatever_the_order_of_keys():
+def test_equal_updates_get_equal_event_ids_whatever_the_order_of_keys() -> None:
     """A redelivery, and a message twice in one POST, are recognised downstream."""
     again = dict(reversed(message().items()))
 
@@ -424,7 +429,7 @@ def test_equal_updates_get_equal_event_ids_whatever_the_order_of_keys():
         pytest.param(b"1" * 5000, id="an integer of 5,000 digits"),
     ],
 )
-def test_what_is_not_json_is_rejected(body):
+def test_what_is_not_json_is_rejected(body: Any) -> None:
     """The caller keeps the bytes as a dead letter."""
     with pytest.raises(Rejected) as caught:
         split(body)
@@ -432,7 +437,7 @@ def test_what_is_not_json_is_rejected(body):
     assert caught.value.cause == "not_json"
 
 
-def test_nesting_without_end_is_rejected():
+def test_nesting_without_end_is_rejected() -> None:
     """100,000 brackets are refused, not a crash."""
     with pytest.raises(Rejected) as caught:
         split(b"[" * 100_000 + b"]" * 100_000)
@@ -440,7 +445,7 @@ def test_nesting_without_end_is_rejected():
     assert caught.value.cause == "too_deep"
 
 
-def test_an_absurd_number_of_updates_is_rejected():
+def test_an_absurd_number_of_updates_is_rejected() -> None:
     """A body of 8 MB could otherwise become gigabytes of records."""
     body = body_of(change(messages=[0] * (splitting.MAX_UPDATES + 1)))
 
@@ -459,7 +464,7 @@ def test_an_absurd_number_of_updates_is_rejected():
         pytest.param({"metadata": {**METADATA, "note": "x" * 10_000}}, id="metadata"),
     ],
 )
-def test_a_large_context_is_kept_once(value):
+def test_a_large_context_is_kept_once(value: Any) -> None:
     """1,000 messages do not repeat 10 KB each; the context is a record of the same POST, and the number stays."""
     body = body_of(change(**value, messages=[message(wamid=str(index)) for index in range(1000)]))
 
@@ -483,7 +488,7 @@ def test_a_large_context_is_kept_once(value):
         pytest.param(True, False, id="booleans"),
     ],
 )
-def test_hostile_ids_can_be_written_and_read_back(wamid, sender):
+def test_hostile_ids_can_be_written_and_read_back(wamid: Any, sender: Any) -> None:
     """Keys and event ids stay short, valid text; the update itself is untouched."""
     hostile = {"id": wamid, "from": sender, "text": {"body": "\ud83d"}, "\udc00": 1}
 
@@ -561,7 +566,7 @@ document = st.fixed_dictionaries(
 )
 
 
-def leaves(content):
+def leaves(content: Any) -> Iterator[str]:
     """Every scalar of a document, as JSON."""
     if isinstance(content, dict) and content:
         for inner in content.values():
@@ -575,7 +580,7 @@ def leaves(content):
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(document=document)
-def test_no_document_raises_and_no_leaf_is_lost(document):
+def test_no_document_raises_and_no_leaf_is_lost(document: Any) -> None:
     """Whatever JSON stands wherever in the envelope: it is in the output, and every record can be written and read."""
     body = json.dumps(document).encode()
 
@@ -594,15 +599,12 @@ def test_no_document_raises_and_no_leaf_is_lost(document):
 
 @settings(max_examples=200, deadline=None)
 @given(contents=st.lists(st.lists(json_values, min_size=1, max_size=5), min_size=1, max_size=5))
-def test_every_element_is_found_exactly_once(contents):
+def test_every_element_is_found_exactly_once(contents: Any) -> None:
     """Elements marked one by one come out one by one, none twice, whatever else they hold."""
-    marked = 0
-    entries = []
-    for group in contents:
-        messages = [{"mark": f"mark-{(marked := marked + 1)}", "content": content} for content in group]
-        entries.append({"id": "WABA", "changes": [change(messages=messages)]})
+    marks = itertools.count()
+    groups = [[{"mark": next(marks), "content": content} for content in group] for group in contents]
+    entries = [{"id": "WABA", "changes": [change(messages=group)]} for group in groups]
 
     updates = split(json.dumps({"object": "whatsapp_business_account", "entry": entries}).encode())
 
-    expected = [message for entry in entries for message in entry["changes"][0]["value"]["messages"]]
-    assert [update.update for _, update in updates] == expected
+    assert [update.update for _, update in updates] == [message for group in groups for message in group]
