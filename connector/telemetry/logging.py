@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+import time
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import structlog
@@ -33,6 +34,7 @@ _PERSONAL = frozenset(
 _SECRET = frozenset(
     {"token", "access_token", "secret", "client_secret", "password", "authorization", "signature"}
 )
+_REPEAT_AFTER = 10.0  # seconds
 _KEPT = 2  # characters at the end of a masked value, enough to tell two values of one conversation apart
 
 # Below WARNING these say nothing an operator can use. Faust and mode stay at INFO: set higher, their spinner
@@ -79,6 +81,8 @@ def configure_logging(settings: LogSettings, *, stream: Any = None) -> None:
     )
     handler = logging.StreamHandler(stream)
     handler.setLevel(settings.level)
+    if settings.level != "DEBUG":
+        handler.addFilter(QuietRepeats())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=before,
@@ -90,6 +94,25 @@ def configure_logging(settings: LogSettings, *, stream: Any = None) -> None:
     root.setLevel(settings.level)
     for name, level in _LEVELS.items():
         logging.getLogger(name).setLevel(logging.NOTSET if settings.level == "DEBUG" else level)
+
+
+class QuietRepeats(logging.Filter):
+    """Lets a line of aiokafka through once in ten seconds: a broker that is away makes fifty of them a second."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._last: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is logged. Lines are told apart by their place in the source."""
+        if not record.name.startswith("aiokafka"):
+            return True
+        now, place = self._clock(), (record.name, record.lineno)
+        if now - self._last.get(place, -_REPEAT_AFTER) < _REPEAT_AFTER:
+            return False
+        self._last[place] = now
+        return True
 
 
 def mask_personal_data(

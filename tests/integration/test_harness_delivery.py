@@ -336,19 +336,22 @@ async def test_stop_in_mid_batch_lets_the_batch_finish(bench: Bench) -> None:
 async def test_rebalance_in_mid_batch_loses_nothing(bench: Bench) -> None:
     """A second replica joins while the first is inside slow batches: each record is handled, all is committed."""
 
+    joined = asyncio.Event()
+
     async def act(_: Sequence[Record]) -> None:
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.01 if joined.is_set() else 0.25)
 
     first, second = RecordingStage(act, batch_size=20), RecordingStage(act, batch_size=20)
-    await bench.fill(values(600))
+    await bench.fill(values(800))
     async with bench.running(first) as one:
         await eventually(lambda: len(first.handled) >= 40)
         async with bench.running(second) as two:
             await eventually(lambda: len(two.assignment or ()) == 2 and len(one.assignment or ()) == 2)
-            await eventually(lambda: len(set(first.handled + second.handled)) == 600)
-        await eventually_equal(bench.committed, full(600))
+            joined.set()
+            await eventually(lambda: len(set(first.handled + second.handled)) == 800)
+        await eventually_equal(bench.committed, full(800))
     assert second.handled, "the second replica did nothing"
-    assert len(first.handled + second.handled) <= 600 + 2 * first.batch_size, "too much was repeated"
+    assert len(first.handled + second.handled) <= 800 + 2 * first.batch_size, "too much was repeated"
 
 
 async def test_rebalance_while_waiting_does_not_hang_the_group(bench: Bench) -> None:

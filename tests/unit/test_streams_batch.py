@@ -1,0 +1,247 @@
+"""A batch's way through a stage, without Kafka: what is retried, what dies, what is given up."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from connector.errors import Rejected, Terminal, Transient, Uncertain
+from connector.streams.batch import BatchRunner
+from connector.streams.codec import EncodedRecord, decode
+from connector.streams.dead_letter_limit import DeadLetterLimit
+from connector.streams.outcomes import Dead, Done, Outcome, Record
+from connector.telemetry.health import StageHealth, State
+from connector.topics import ACCOUNT_EVENTS, DEAD_LETTERS, WHATSAPP_UPDATES
+
+
+class FakeStage:
+    name = "fake"
+    topic = WHATSAPP_UPDATES
+    batch_size = 100
+
+    def __init__(self, act: Callable[[Sequence[Record]], object] | None = None) -> None:
+        self.calls: list[int] = []
+        self._act = act
+
+    async def handle(self, records: Sequence[Record]) -> Sequence[Outcome]:
+        self.calls.append(len(records))
+        answer = self._act(records) if self._act else None
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        return [Done() for _ in records] if answer is None else answer  # type: ignore[return-value]
+
+
+class FakeSender:
+    """Keeps what it is sent. `refuse`: what to raise for a call, if anything."""
+
+    def __init__(self, refuse: Callable[[Sequence[EncodedRecord]], Exception | None] | None = None) -> None:
+        self.sent: list[EncodedRecord] = []
+        self._refuse = refuse
+
+    async def send_all(self, records: Sequence[EncodedRecord], *, timeout: float) -> None:
+        if self._refuse and (error := self._refuse(records)):
+            raise error
+        self.sent += records
+
+
+def records(count: int) -> list[Record]:
+    return [
+        Record(topic="t", partition=0, offset=n, key=b"k", value=b"v%d" % n, timestamp=1.0)
+        for n in range(count)
+    ]
+
+
+def runner(
+    stage: FakeStage,
+    sender: FakeSender | None = None,
+    *,
+    health: StageHealth | None = None,
+    run: int = 200,
+    given_up: Callable[[], bool] = lambda: False,
+    handler_timeout: float = 5.0,
+) -> BatchRunner:
+    return BatchRunner(
+        stage,
+        sender=sender or FakeSender(),
+        limit=DeadLetterLimit(stage="fake", run=run, share=0.5),
+        health=health or StageHealth("fake"),
+        given_up=given_up,
+        handler_timeout=handler_timeout,
+        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        random=lambda: 0.0,
+        stopped_pause=0.02,
+    )
+
+
+def fail_times(times: int, error: Exception) -> Callable[[Sequence[Record]], None]:
+    left = iter([error] * times)
+
+    def act(_: Sequence[Record]) -> None:
+        if (now := next(left, None)) is not None:
+            raise now
+
+    return act
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(Transient("away", retry_after=0.01), id="transient"),
+        pytest.param(Uncertain("answer lost"), id="uncertain"),
+        pytest.param(Terminal("refused"), id="terminal"),
+        pytest.param(asyncio.CancelledError(), id="cancelled from inside"),
+    ],
+)
+async def test_infrastructure_errors_repeat_the_whole_batch_and_kill_nothing(error: Exception) -> None:
+    """What is no fault of the data is waited for, and passes by itself when it is repaired."""
+    stage, sender = FakeStage(fail_times(2, error)), FakeSender()
+    assert await runner(stage, sender).run(records(3))
+    assert (stage.calls, sender.sent) == ([3, 3, 3], [])
+
+
+async def test_a_stopped_line_says_what_to_do_and_resumes_by_itself() -> None:
+    """`Terminal` shows its advice while it lasts and is gone after the first success."""
+    health, seen = StageHealth("fake"), []
+    fails = fail_times(2, Terminal("the token was refused", advice="set the token"))
+
+    def act(batch: Sequence[Record]) -> None:
+        seen.append(health.state)
+        fails(batch)
+
+    health.running()
+    assert await runner(FakeStage(act), health=health).run(records(1))
+    assert seen == [State.RUNNING, State.STOPPED_LINE, State.STOPPED_LINE]
+    assert health.state is State.RUNNING
+
+
+async def test_the_record_at_fault_is_found_by_halving() -> None:
+    """One bad record among a hundred costs about two log n calls, and only it dies."""
+
+    def act(batch: Sequence[Record]) -> None:
+        if any(record.offset == 37 for record in batch):
+            raise ValueError("no")
+
+    stage, sender = FakeStage(act), FakeSender()
+    assert await runner(stage, sender).run(records(100))
+    [letter] = [decode(DEAD_LETTERS, sent.value) for sent in sender.sent]
+    assert (letter.offset, letter.cause, letter.original) == (37, "handler_failed", b"v37")
+    assert len(stage.calls) <= 2 * 7 + 1
+
+
+async def test_a_refusal_keeps_its_own_cause_and_advice() -> None:
+    """`Rejected` out of a handler is the record's fault under its stable name, not ours."""
+    sender = FakeSender()
+    stage = FakeStage(fail_times(1, Rejected("too odd", cause="unreadable_update", advice="look at it")))
+    assert await runner(stage, sender).run(records(1))
+    [letter] = [decode(DEAD_LETTERS, sent.value) for sent in sender.sent]
+    assert (letter.cause, letter.reason, letter.advice) == ("unreadable_update", "too odd", "look at it")
+
+
+async def test_a_dead_letters_reason_never_quotes_the_record() -> None:
+    """A validation error names the field, not the person's text in it."""
+
+    def act(_: Sequence[Record]) -> None:
+        ACCOUNT_EVENTS.value.model_validate({"event_id": {"secret": "Maria"}})
+
+    sender = FakeSender()
+    assert await runner(FakeStage(act), sender).run(records(1))
+    [letter] = [decode(DEAD_LETTERS, sent.value) for sent in sender.sent]
+    assert "event_id" in letter.reason
+    assert "Maria" not in letter.reason
+
+
+async def test_a_bad_deploy_is_noticed_before_the_whole_batch_is_cut_up() -> None:
+    """Past the limit of dead letters in a row the line stops, and nothing was sent."""
+    health, sender = StageHealth("fake"), FakeSender()
+    stage = FakeStage(fail_times(10_000, TypeError("bad deploy")))
+    stopped = False
+
+    def given_up() -> bool:
+        nonlocal stopped
+        stopped = stopped or health.state is State.STOPPED_LINE
+        return stopped
+
+    assert not await runner(stage, sender, health=health, run=5, given_up=given_up).run(records(500))
+    assert sender.sent == []
+    assert len(stage.calls) < 40
+
+
+async def test_a_record_too_large_to_produce_makes_its_source_a_dead_letter() -> None:
+    """The broker's size limit is met by one record: the others are sent, that one's source dies with the cause."""
+
+    def refuse(batch: Sequence[EncodedRecord]) -> Exception | None:
+        big = any(record.topic is WHATSAPP_UPDATES and record.value == b"v1" for record in batch)
+        return Rejected("too large", cause="record_too_large") if big else None
+
+    def act(batch: Sequence[Record]) -> list[Outcome]:
+        return [
+            Done(produce=(EncodedRecord(topic=WHATSAPP_UPDATES, key=b"", value=r.value or b"", headers=[]),))
+            for r in batch
+        ]
+
+    sender = FakeSender(refuse)
+    assert await runner(FakeStage(act), sender).run(records(3))
+    assert [sent.topic.name for sent in sender.sent] == [
+        "whatsapp.updates",
+        "dead.letters",
+        "whatsapp.updates",
+    ]
+    assert decode(DEAD_LETTERS, sender.sent[1].value).cause == "record_too_large"
+
+
+async def test_a_dead_letter_that_cannot_be_sent_stops_the_line() -> None:
+    """If not even the dead letter passes, nothing is dropped: the line stops and says which limit to raise."""
+    health = StageHealth("fake")
+    stage = FakeStage(lambda batch: [Dead(cause="x", reason="y") for _ in batch])
+    sender = FakeSender(lambda _: Rejected("too large", cause="record_too_large"))
+
+    def given_up() -> bool:
+        return health.state is State.STOPPED_LINE
+
+    assert not await runner(stage, sender, health=health, given_up=given_up).run(records(1))
+
+
+async def test_a_failed_send_does_not_repeat_the_handler() -> None:
+    """Outcomes are kept while the broker is away: the handler's own effects are not made again."""
+    refusals = iter([Transient("away", retry_after=0.01)] * 3)
+    stage = FakeStage(lambda batch: [Dead(cause="x", reason="y") for _ in batch])
+    sender = FakeSender(lambda _: next(refusals, None))
+    assert await runner(stage, sender).run(records(4))
+    assert (stage.calls, len(sender.sent)) == ([4], 4)
+
+
+async def test_a_handler_that_hangs_is_cancelled_and_called_again() -> None:
+    """A call may not outlast its share of a rebalance; abandoned, it is really cancelled."""
+    cancelled = 0
+
+    async def hang() -> None:
+        nonlocal cancelled
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled += 1
+
+    calls = 0
+
+    def act(_: Sequence[Record]) -> object:
+        nonlocal calls
+        calls += 1
+        return hang() if calls == 1 else None
+
+    assert await runner(FakeStage(act), handler_timeout=0.05).run(records(1))
+    assert (calls, cancelled) == (2, 1)
+
+
+async def test_a_batch_given_up_while_waiting_is_not_durable_and_health_forgets_it() -> None:
+    """A rebalance ends the waiting; whoever holds the partition next reports for itself."""
+    health, calls = StageHealth("fake"), 0
+
+    def act(_: Sequence[Record]) -> None:
+        nonlocal calls
+        calls += 1
+        raise Transient("away", retry_after=2.0)
+
+    health.running()
+    assert not await runner(FakeStage(act), health=health, given_up=lambda: calls > 0).run(records(1))
+    assert health.state is State.RUNNING
