@@ -429,3 +429,30 @@ async def test_a_broker_that_is_away_is_waited_for_and_a_stop_still_works() -> N
     assert "kafka" in health.snapshot()["waiting_for"]
     stop.set()
     await asyncio.wait_for(task, 20)
+
+
+async def test_a_standstill_nobody_explains_ends_in_a_new_process(bench: Bench) -> None:
+    """Work, no commit and no reason: stalled first, then `Terminal`, with nothing unfinished acknowledged."""
+    seen: list[State] = []
+
+    async def act(_: Sequence[Record]) -> None:
+        seen.append(health.state)
+        for _step in range(30):
+            await asyncio.sleep(0.1)
+            seen.append(health.state)
+
+    streams = StreamSettings(stalled_after=0.5, exit_after=1.5)
+    health = StageHealth("recording")
+    await bench.fill(values(40))
+    with pytest.raises(Terminal, match="nothing was committed"):
+        await asyncio.wait_for(
+            run_stage(
+                RecordingStage(act, batch_size=10),
+                Settings(kafka=bench.kafka, streams=streams),
+                stop=asyncio.Event(),
+                health=health,
+            ),
+            DEADLINE,
+        )
+    assert State.STALLED in seen
+    assert sum((await bench.committed()).values()) <= 10
