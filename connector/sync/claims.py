@@ -163,8 +163,8 @@ class Claims:
         # Lease only what is really claimed, or the others wait for a lease that nobody works under.
         leased = [row for row in contacts if row["ahead"] or row["contact_id"] in busy]
         await connection.execute(
-            f"UPDATE {schema}.contacts SET lease_until = now() + make_interval(secs => $2) "  # noqa: S608
-            "WHERE contact_id = ANY($1::uuid[])",
+            f"UPDATE {schema}.contacts SET lease_until = now() + make_interval(secs => $2), "  # noqa: S608
+            "intent = record_id IS NULL WHERE contact_id = ANY($1::uuid[])",
             [row["contact_id"] for row in leased],
             lease,
         )
@@ -180,7 +180,7 @@ class Claims:
         if written:
             await connection.execute(
                 f"UPDATE {self.schema}.contacts AS t SET record_id = n.record_id, written_version = n.version, "  # noqa: S608
-                "written_digest = n.digest, created_by_us = t.created_by_us OR n.created, rekey = false, "
+                "written_digest = n.digest, created_by_us = t.created_by_us OR n.created, intent = false, rekey = false, "
                 "attempts = 0, not_before = '-infinity', waiting_since = CASE WHEN t.desired_version > n.version "
                 "THEN t.waiting_since END "
                 "FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::boolean[]) "

@@ -154,14 +154,16 @@ class SinkTables:
         await self.retire_redirected(connection, losers)
 
     async def retire_redirected(self, connection: Connection, contact_ids: Sequence[UUID]) -> None:
-        """Queue the CRM records of merged contacts for retirement. Called after a merge, and after a write
-        that taught us the record of a contact that was merged while the call was under way.
+        """Queue the CRM records of merged contacts for retirement, also one we may have written without hearing.
+
+        Called after a merge, and after a write that taught us the record of a contact that was merged while
+        the call was under way.
         """
         await connection.execute(
-            f"INSERT INTO {self.schema}.retirements (record_id, contact_id, created_by_us) "  # noqa: S608
-            f"SELECT record_id, redirect_to, created_by_us FROM {self.schema}.contacts "
-            "WHERE contact_id = ANY($1::uuid[]) AND redirect_to IS NOT NULL AND record_id IS NOT NULL "
-            "ON CONFLICT DO NOTHING",
+            f"INSERT INTO {self.schema}.retirements AS r (contact_id, record_id, created_by_us) "  # noqa: S608
+            f"SELECT contact_id, record_id, created_by_us OR record_id IS NULL FROM {self.schema}.contacts "
+            "WHERE contact_id = ANY($1::uuid[]) AND redirect_to IS NOT NULL AND (record_id IS NOT NULL OR intent) "
+            "ON CONFLICT (contact_id) DO UPDATE SET record_id = coalesce(r.record_id, excluded.record_id)",
             list(contact_ids),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from connector.crm.port import Crm
-from connector.errors import Uncertain
+from connector.errors import Transient, Uncertain
 from connector.state.database import Connection
 from connector.telemetry import metrics
 
@@ -20,33 +20,36 @@ async def retire_one(connection: Connection, schema: str, crm: Crm) -> bool:
     """
     row = await connection.fetchrow(
         f"""
-        SELECT r.record_id, r.contact_id, r.created_by_us
-          FROM {schema}.retirements r
-         WHERE r.settled_at IS NULL AND r.not_before <= now()
+        SELECT r.contact_id, r.record_id, r.created_by_us
+          FROM {schema}.retirements r JOIN {schema}.contacts c USING (contact_id)
+         WHERE r.settled_at IS NULL AND r.not_before <= now() AND c.lease_until <= now()
            AND NOT EXISTS (SELECT 1 FROM {schema}.activities a WHERE a.on_record_id = r.record_id)
-           AND NOT EXISTS (SELECT 1 FROM {schema}.contacts c
-                            WHERE c.record_id = r.record_id AND c.lease_until > now())
          ORDER BY r.requested_at LIMIT 1 FOR UPDATE OF r SKIP LOCKED
         """  # noqa: S608 - schema is ours
     )
     if row is None:
         return False
     try:
-        retired = await crm.retire_contact(row["record_id"], created_by_us=row["created_by_us"])
-    except Uncertain as error:
+        record_id = row["record_id"] or await crm.find_contact(str(row["contact_id"]))
+        if record_id is None:
+            outcome = "never written"
+        else:
+            retired = await crm.retire_contact(record_id, created_by_us=row["created_by_us"])
+            outcome = "deleted" if retired.deleted else f"flagged: {retired.reason}"
+    except (Transient, Uncertain) as error:
         log.info("retiring is tried again", sink=schema, reason=error.message)
         await connection.execute(
             f"UPDATE {schema}.retirements SET attempts = attempts + 1, "  # noqa: S608
-            "not_before = now() + interval '10 seconds' WHERE record_id = $1",
-            row["record_id"],
+            "not_before = now() + interval '5 seconds' WHERE contact_id = $1",
+            row["contact_id"],
         )
         return False
-    outcome = "deleted" if retired.deleted else f"flagged: {retired.reason}"
     await connection.execute(
-        f"UPDATE {schema}.retirements SET outcome = $2, settled_at = now() WHERE record_id = $1",  # noqa: S608
-        row["record_id"],
+        f"UPDATE {schema}.retirements SET record_id = $2, outcome = $3, settled_at = now() WHERE contact_id = $1",  # noqa: S608
+        row["contact_id"],
+        record_id,
         outcome,
     )
-    metrics.RETIRED.labels(schema, "deleted" if retired.deleted else "flagged").inc()
-    log.info("left-over contact record", sink=schema, record_id=row["record_id"], outcome=outcome)
+    metrics.RETIRED.labels(schema, outcome.split(":")[0]).inc()
+    log.info("left-over contact record", sink=schema, record_id=record_id, outcome=outcome)
     return True

@@ -232,6 +232,21 @@ async def test_a_merge_moves_the_timeline_and_removes_our_second_contact(sink: S
     assert [item["associations"]["contacts"] for item in sink.activities] == [[record_id]] * 3
 
 
+async def test_a_merged_contact_whose_first_write_was_lost_leaves_no_record(sink: Sink) -> None:
+    """HubSpot made the loser's contact, the answer was lost, then the merge came: the record is found and deleted."""
+    sink.sandbox.hubspot.faults.add(
+        Fault(kind=FaultKind.RESET, when="after", path="*/contacts/batch/upsert", times=1)
+    )
+    await sink.fold(message("b", "new", seconds=5))
+    await sink.writer.drain()
+    assert len(sink.contacts) == 1
+    await sink.fold(message("a", "old"), merged("new", "old", seconds=9))
+    await sink.settle()
+    assert set(sink.contacts) == {str(contact("old"))}
+    record_id = sink.contacts[str(contact("old"))]["id"]
+    assert [item["associations"]["contacts"] for item in sink.activities] == [[record_id]] * 2
+
+
 async def test_a_credential_that_is_refused_stops_the_line_and_resumes(sink: Sink) -> None:
     """A 401 stops the writer with the command to run; once accepted again, what waits is written."""
     number = sink.sandbox.hubspot.faults.add(Fault(kind=FaultKind.STATUS, status=401))

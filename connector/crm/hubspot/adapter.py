@@ -59,6 +59,13 @@ class HubSpot:
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 
+    async def find_contact(self, key: str) -> str | None:
+        """The record that carries our key, if there is one."""
+        try:
+            return await contacts.find_contact(self._client, key)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+
     async def retire_contact(self, record_id: str, *, created_by_us: bool) -> Retired:
         """Delete or flag a record left over by a merge."""
         try:

@@ -80,6 +80,14 @@ async def upsert_contacts(client: HubSpotClient, items: Sequence[ContactUpsert])
     return [results[item.key] for item in items]
 
 
+async def find_contact(client: HubSpotClient, key: str) -> str | None:
+    """The record with our key: a batch read, which does not lag behind writes as search does."""
+    body = {"idProperty": CONTACT_KEY, "properties": [CONTACT_KEY], "inputs": [{"id": key}]}
+    _, answer = await client.call("POST", client.path("objects", "contacts/batch/read"), body, writes=False)
+    results = answer.get("results") or ()
+    return str(results[0]["id"]) if results else None
+
+
 async def retire_contact(client: HubSpotClient, record_id: str, *, created_by_us: bool) -> Retired:
     """Delete a record left over by a merge if nobody but us ever wrote it, else leave it and say why."""
     query = ",".join((CONTACT_KEY, *_WATCHED))

@@ -37,6 +37,7 @@ CREATE TABLE identity.aliases (
 CREATE INDEX aliases_of_contact ON identity.aliases (contact_id);
 
 -- Who wrote or received a message: a status finds its person here, a replay finds the same person again.
+-- A wamid is also inserted and deleted within one transaction, to wait for others with the same one.
 CREATE TABLE identity.messages (
     wamid           text PRIMARY KEY,
     contact_id      uuid NOT NULL,
@@ -46,6 +47,20 @@ CREATE TABLE identity.messages (
     partition       int NOT NULL,
     "offset"        bigint NOT NULL
 );
+
+-- Statuses that came before anything that tells whose they are. Gone on to every sink without a person; sent again
+-- with one, and deleted here, by the batch that learns who has the message, the BSUID or the phone.
+CREATE TABLE identity.parked_statuses (
+    event_id  text PRIMARY KEY,
+    wamid     text NOT NULL,
+    bsuid     text,                           -- the aliases that the status showed, as in identity.aliases
+    phone     text,
+    event     bytea NOT NULL,                 -- the value on conversation.events, without contact_id
+    parked_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX parked_statuses_wamid ON identity.parked_statuses (wamid);
+CREATE INDEX parked_statuses_bsuid ON identity.parked_statuses (bsuid) WHERE bsuid IS NOT NULL;
+CREATE INDEX parked_statuses_phone ON identity.parked_statuses (phone) WHERE phone IS NOT NULL;
 
 CREATE TABLE identity.conflicts (
     event_id       text NOT NULL,
@@ -91,6 +106,7 @@ CREATE TABLE {sink}.contacts (
     written_digest  text,                            -- of what was written: the same again needs no call
     record_id       text,
     created_by_us   boolean NOT NULL DEFAULT false,
+    intent          boolean NOT NULL DEFAULT false,  -- a first write was begun: the CRM may have a record we do not know
     rekey           boolean NOT NULL DEFAULT false,  -- the record carries another key: write by record id once
     redirect_to     uuid,
     priority        smallint NOT NULL DEFAULT 0,     -- 0 live, 1 statuses, 2 replay
@@ -133,13 +149,13 @@ CREATE INDEX activities_on_record ON {sink}.activities (on_record_id) WHERE on_r
 
 -- CRM contact records left over by a merge, until they are deleted or flagged.
 CREATE TABLE {sink}.retirements (
-    record_id     text PRIMARY KEY,
-    contact_id    uuid NOT NULL,                      -- who the record's person is now
+    contact_id    uuid PRIMARY KEY,                   -- the merged contact; its id is the record's key in the CRM
+    record_id     text,                               -- NULL: its first write was begun and its answer lost
     created_by_us boolean NOT NULL,
     requested_at  timestamptz NOT NULL DEFAULT now(),
     not_before    timestamptz NOT NULL DEFAULT '-infinity',
     attempts      int NOT NULL DEFAULT 0,
-    outcome       text,                               -- deleted | flagged: …
+    outcome       text,                               -- deleted | never written | flagged: …
     settled_at    timestamptz
 );
 
