@@ -3,6 +3,7 @@
 from connector.sandbox.faults import Fault, FaultKind, FaultPlan
 from connector.sandbox.hubspot import HubSpotConfig, HubSpotSandbox
 from connector.sandbox.journal import Call, Effect, Journal, Violation
+from connector.sandbox.salesforce import SalesforceConfig, SalesforceSandbox
 from connector.sandbox.server import SandboxServer
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "HubSpotConfig",
     "HubSpotSandbox",
     "Journal",
+    "SalesforceConfig",
+    "SalesforceSandbox",
     "SandboxServer",
     "Violation",
 ]

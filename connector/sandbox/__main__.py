@@ -14,6 +14,7 @@ import sys
 from pydantic import ValidationError
 
 from connector.sandbox.hubspot.config import HubSpotConfig
+from connector.sandbox.salesforce.config import SalesforceConfig
 from connector.sandbox.server import SandboxServer
 from connector.sandbox.whatsapp.sender import RetrySchedule, Weather, WebhookSender
 
@@ -23,6 +24,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--hubspot-port", type=int, default=0, help="0 takes a free port (default)")
     parser.add_argument("--hubspot-config", default="{}", help="fields of HubSpotConfig as a JSON object")
+    parser.add_argument("--salesforce-port", type=int, default=0, help="0 takes a free port (default)")
+    parser.add_argument(
+        "--salesforce-config", default="{}", help="fields of SalesforceConfig as a JSON object"
+    )
     parser.add_argument("--whatsapp-port", type=int, default=0, help="0 takes a free port (default)")
     parser.add_argument(
         "--webhook-url", help="where WhatsApp's side delivers; without it there is no WhatsApp side"
@@ -48,20 +53,26 @@ def _sender(arguments: argparse.Namespace) -> WebhookSender | None:
     )
 
 
-async def _run(arguments: argparse.Namespace, config: HubSpotConfig) -> None:
+async def _run(arguments: argparse.Namespace, hubspot: HubSpotConfig, salesforce: SalesforceConfig) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     server = SandboxServer(
-        hubspot=config,
+        hubspot=hubspot,
+        salesforce=salesforce,
         sender=_sender(arguments),
         host=arguments.host,
         hubspot_port=arguments.hubspot_port,
+        salesforce_port=arguments.salesforce_port,
         whatsapp_port=arguments.whatsapp_port,
     )
     async with server:
-        urls = {"hubspot_url": server.hubspot_url, "whatsapp_url": server.whatsapp_url}
+        urls = {
+            "hubspot_url": server.hubspot_url,
+            "salesforce_url": server.salesforce_url,
+            "whatsapp_url": server.whatsapp_url,
+        }
         sys.stdout.write(json.dumps(urls) + "\n")
         sys.stdout.flush()
         await stop.wait()
@@ -71,12 +82,14 @@ def main() -> int:
     """Run until asked to stop; 2 when the command line is wrong, 1 when a port is taken."""
     arguments = _arguments()
     try:
-        config = HubSpotConfig.model_validate_json(arguments.hubspot_config)
+        hubspot = HubSpotConfig.model_validate_json(arguments.hubspot_config)
+        salesforce = SalesforceConfig.model_validate_json(arguments.salesforce_config)
     except ValidationError as error:
-        sys.stderr.write(f"--hubspot-config is not valid:\n{error}\n")
+        name = "salesforce" if error.title == SalesforceConfig.__name__ else "hubspot"
+        sys.stderr.write(f"--{name}-config is not valid:\n{error}\n")
         return 2
     try:
-        asyncio.run(_run(arguments, config))
+        asyncio.run(_run(arguments, hubspot, salesforce))
     except OSError as error:
         sys.stderr.write(
             f"the simulators could not listen: {error}. Choose other ports, or 0 for free ones.\n"

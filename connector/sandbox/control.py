@@ -6,7 +6,7 @@
 | `GET /_sandbox/faults` | faults in force |
 | `POST /_sandbox/faults` | put one fault (or a list) in force; answers their numbers |
 | `DELETE /_sandbox/faults`, `DELETE /_sandbox/faults/{number}` | take them out of force |
-| `GET /_sandbox/hubspot/state` | every record, with associations, writers and doubles |
+| `GET /_sandbox/hubspot/state`, `GET /_sandbox/salesforce/state` | every record, with associations, writers and doubles |
 | `POST /_sandbox/reset` | empty state and journal, no faults; a JSON body changes the configuration |
 """
 

@@ -40,6 +40,8 @@ class FaultKind(StrEnum):
     """Headers that promise the whole body, half of it, then a reset."""
     POISON = "poison"
     """Any record whose text contains `text` is refused; the others follow the batch's own rules."""
+    LOCK = "lock"
+    """Salesforce only: records whose text contains `text` (None: all) answer UNABLE_TO_LOCK_ROW."""
 
 
 ANSWER_FAULTS = frozenset(
@@ -75,11 +77,12 @@ class Fault(BaseModel):
     """latency: how long (seconds). stall: reset after this long; None: until the client gives up."""
     seconds_max: Annotated[float, Field(ge=0)] | None = None
     """latency: upper end of a uniform draw; None: exactly `seconds`."""
-    status: Literal[401, 423, 429, 477, 500, 502, 503, 504] | None = None
+    status: Literal[401, 403, 423, 429, 477, 500, 502, 503, 504] | None = None
+    """403 is Salesforce's limit on long requests at once; on HubSpot it is a missing scope."""
     retry_after: str | None = None
     """Value of the Retry-After header, sent as it is ("10", "10000"); None: no such header."""
     text: str | None = None
-    """poison: the text that makes a record unacceptable."""
+    """poison, lock: the text that makes a record unacceptable."""
 
     @model_validator(mode="after")
     def _complete(self) -> Fault:

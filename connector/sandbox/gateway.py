@@ -10,7 +10,7 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -59,7 +59,7 @@ class Exchange:
             document = self.document
         except ValueError:
             return 1
-        inputs = document.get("inputs") if isinstance(document, dict) else None
+        inputs = document.get("inputs", document.get("records")) if isinstance(document, dict) else None
         return len(inputs) if isinstance(inputs, list) else 1
 
 
@@ -105,6 +105,10 @@ class Simulator(Protocol):
         """Return the vendor's answer with this error status."""
 
 
+def _nothing_to_finish(_exchange: Exchange) -> None:
+    pass
+
+
 class ResettableProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol that lets the gateway reset its connection."""
 
@@ -117,10 +121,21 @@ class ResettableProtocol(HttpToolsProtocol):
 
 
 class Gateway:
-    """ASGI application: one simulator behind its journal and its faults."""
+    """ASGI application: one simulator behind its journal and its faults.
 
-    def __init__(self, simulator: Simulator, *, journal: Journal, faults: FaultPlan) -> None:
+    `finished` is called at the end of every request, answered or not: what it held may go.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        *,
+        journal: Journal,
+        faults: FaultPlan,
+        finished: Callable[[Exchange], None] = _nothing_to_finish,
+    ) -> None:
         self.simulator = simulator
+        self._finished = finished
         self._journal = journal
         self._faults = faults
         self._released = asyncio.Event()
@@ -159,6 +174,7 @@ class Gateway:
             await self._serve(exchange, call, connection)
         finally:
             self._journal.close(call, status=connection.status)
+            self._finished(exchange)
 
     async def _serve(self, exchange: Exchange, call: Call, connection: _Connection) -> None:
         faults = exchange.faults
@@ -205,13 +221,14 @@ class Gateway:
 
 async def _send_spoiled(answer: Answer, kind: FaultKind | None, connection: _Connection) -> None:
     content, media_type = answer.content
-    if kind in (FaultKind.EMPTY_RESULTS, FaultKind.MISSING_RESULTS) and isinstance(answer.document, dict):
-        results = answer.document.get("results")
+    if kind in (FaultKind.EMPTY_RESULTS, FaultKind.MISSING_RESULTS):
+        document = answer.document
+        results = document.get("results") if isinstance(document, dict) else document
         if isinstance(results, list):
             kept = [] if kind is FaultKind.EMPTY_RESULTS else results[:-1]
             spoiled = Answer(
                 status=answer.status,
-                document={**answer.document, "results": kept},
+                document={**document, "results": kept} if isinstance(document, dict) else kept,
                 headers=answer.headers,
             )
             await connection.send(spoiled)

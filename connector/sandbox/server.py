@@ -15,6 +15,8 @@ from starlette.applications import Starlette
 from connector.sandbox.gateway import ResettableProtocol
 from connector.sandbox.hubspot.config import HubSpotConfig
 from connector.sandbox.hubspot.sandbox import HubSpotSandbox
+from connector.sandbox.salesforce.config import SalesforceConfig
+from connector.sandbox.salesforce.sandbox import SalesforceSandbox
 from connector.sandbox.whatsapp.sandbox import WhatsAppSandbox
 from connector.sandbox.whatsapp.sender import WebhookSender
 
@@ -79,7 +81,7 @@ class HttpListener:
 
 
 class SandboxServer:
-    """The simulators, listening: HubSpot always, WhatsApp's webhook side when there is a `sender`.
+    """The simulators, listening: both CRMs, and WhatsApp's webhook side when there is a `sender`.
 
     The sender belongs to the server from then on and is closed with it.
 
@@ -91,37 +93,49 @@ class SandboxServer:
         self,
         *,
         hubspot: HubSpotConfig | HubSpotSandbox | None = None,
+        salesforce: SalesforceConfig | SalesforceSandbox | None = None,
         sender: WebhookSender | None = None,
         host: str = "127.0.0.1",
         hubspot_port: int = 0,
+        salesforce_port: int = 0,
         whatsapp_port: int = 0,
     ) -> None:
         self.hubspot = hubspot if isinstance(hubspot, HubSpotSandbox) else HubSpotSandbox(hubspot)
+        self.salesforce = (
+            salesforce if isinstance(salesforce, SalesforceSandbox) else SalesforceSandbox(salesforce)
+        )
         self.whatsapp = None if sender is None else WhatsAppSandbox(sender)
-        self._hubspot_listener = HttpListener(self.hubspot.app, host=host, port=hubspot_port)
-        self._whatsapp_listener: HttpListener | None = None
+        wanted = [(self.hubspot.app, hubspot_port), (self.salesforce.app, salesforce_port)]
         if self.whatsapp is not None:
-            try:
-                self._whatsapp_listener = HttpListener(self.whatsapp.app, host=host, port=whatsapp_port)
-            except OSError:
-                self._hubspot_listener.close()
-                raise
+            wanted.append((self.whatsapp.app, whatsapp_port))
+        self._listeners: list[HttpListener] = []
+        try:
+            for app, port in wanted:
+                self._listeners.append(HttpListener(app, host=host, port=port))
+        except OSError:
+            for listener in self._listeners:
+                listener.close()
+            raise
 
     @property
     def hubspot_url(self) -> str:
         """Base URL of the HubSpot simulator: scheme, host and port."""
-        return self._hubspot_listener.url
+        return self._listeners[0].url
+
+    @property
+    def salesforce_url(self) -> str:
+        """Base URL of the Salesforce simulator, login included: scheme, host and port."""
+        return self._listeners[1].url
 
     @property
     def whatsapp_url(self) -> str | None:
         """Base URL of WhatsApp's control side; None without a sender."""
-        return None if self._whatsapp_listener is None else self._whatsapp_listener.url
+        return None if self.whatsapp is None else self._listeners[2].url
 
     async def __aenter__(self) -> Self:
         """Start listening."""
-        await self._hubspot_listener.start()
-        if self._whatsapp_listener is not None:
-            await self._whatsapp_listener.start()
+        for listener in self._listeners:
+            await listener.start()
         return self
 
     async def __aexit__(
@@ -132,8 +146,8 @@ class SandboxServer:
     ) -> None:
         """Stop, ending stalled requests and deliveries under way."""
         self.hubspot.release()
+        self.salesforce.release()
         if self.whatsapp is not None:
             await self.whatsapp.aclose()
-        if self._whatsapp_listener is not None:
-            await self._whatsapp_listener.stop()
-        await self._hubspot_listener.stop()
+        for listener in reversed(self._listeners):
+            await listener.stop()

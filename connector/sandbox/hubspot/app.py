@@ -89,7 +89,12 @@ class HubSpotApp:
         if status in (502, 503, 504):
             page = f"<html><head><title>{status}</title></head><body>cloudflare</body></html>"
             return Answer(status=status, raw=page.encode(), headers=headers)
-        messages = {423: "Resource is locked", 477: "Migration in progress", 500: "internal error"}
+        messages = {
+            403: "This app has not been granted all required scopes",
+            423: "Resource is locked",
+            477: "Migration in progress",
+            500: "internal error",
+        }
         document = {"status": "error", "message": messages[status], "correlationId": CORRELATION_ID}
         return Answer(status=status, document=document, headers=headers)
 

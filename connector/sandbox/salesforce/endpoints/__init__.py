@@ -1,0 +1,1 @@
+"""The REST API's endpoints, one family a file."""

@@ -1,0 +1,129 @@
+"""The Salesforce simulator, complete: org, journal, faults and its ASGI application."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from connector.sandbox.control import control_routes
+from connector.sandbox.faults import FaultPlan
+from connector.sandbox.gateway import Exchange, Gateway
+from connector.sandbox.journal import Journal
+from connector.sandbox.salesforce.app import SalesforceApp
+from connector.sandbox.salesforce.config import SalesforceConfig
+from connector.sandbox.salesforce.org import Org
+
+
+class SalesforceSandbox:
+    """A simulated Salesforce. Tests may use `org`, `app_side`, `journal` and `faults` directly, in-process.
+
+    Beside the control routes of every simulator: `POST /_sandbox/salesforce/convert-lead {"id"}`,
+    `POST /_sandbox/salesforce/merge {"object", "master", "loser"}`, `POST /_sandbox/salesforce/expire-sessions`.
+    `clock` gives Unix seconds; token life and limits follow it.
+    """
+
+    def __init__(
+        self, config: SalesforceConfig | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        self.journal = Journal(clock=clock)
+        self.faults = FaultPlan()
+        self.app_side = SalesforceApp(Org(config or SalesforceConfig(), clock=clock), clock=clock)
+        self._gateway = Gateway(
+            self.app_side,
+            journal=self.journal,
+            faults=self.faults,
+            finished=self._finished,
+        )
+        routes = control_routes(
+            journal=self.journal,
+            faults=self.faults,
+            reset=self.reset,
+            state=self.state,
+            state_path="/_sandbox/salesforce/state",
+        )
+        acts = [
+            Route(f"/_sandbox/salesforce/{name}", act, methods=["POST"])
+            for name, act in (
+                ("convert-lead", self._convert_lead),
+                ("merge", self._merge),
+                ("expire-sessions", self._expire_sessions),
+            )
+        ]
+        self.app = Starlette(routes=[*routes, *acts, Route("/{path:path}", _Everything(self))])
+
+    @property
+    def org(self) -> Org:
+        """The simulated org."""
+        return self.app_side.org
+
+    def reset(self, changes: dict[str, Any] | None = None) -> None:
+        """Start over with an empty org; `changes` are fields of SalesforceConfig that change for good.
+
+        Raises:
+            pydantic.ValidationError: a field is unknown or its value not valid; nothing was changed.
+
+        """
+        config = SalesforceConfig.model_validate({**self.org.config.model_dump(), **(changes or {})})
+        self.app_side = SalesforceApp(Org(config, clock=self._clock), clock=self._clock)
+        self.journal.clear()
+        self.faults.clear(seed=config.seed)
+        self._gateway.simulator = self.app_side
+
+    def state(self) -> dict[str, Any]:
+        """Return every record, as `Org.state` does."""
+        return self.org.state()
+
+    def release(self) -> None:
+        """End every stall, for the server to stop."""
+        self._gateway.release()
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request of the API."""
+        await self._gateway(scope, receive, send)
+
+    def _finished(self, exchange: Exchange) -> None:
+        self.app_side.finished(exchange)  # whichever it is by now: a reset replaces it
+
+    async def _convert_lead(self, request: Request) -> Response:
+        document = json.loads(await request.body())
+        return _acted(lambda: {"contact_id": self.org.convert_lead(document["id"]).id})
+
+    async def _merge(self, request: Request) -> Response:
+        document = json.loads(await request.body())
+        return _acted(
+            lambda: {
+                "id": self.org.merge(
+                    document["object"], master=document["master"], loser=document["loser"]
+                ).id
+            }
+        )
+
+    async def _expire_sessions(self, _request: Request) -> Response:
+        self.app_side.tokens.expire_all()
+        return Response(status_code=204)
+
+
+def _acted(act: Callable[[], dict[str, str]]) -> Response:
+    try:
+        return JSONResponse(act())
+    except (KeyError, ValueError) as error:
+        return JSONResponse({"problems": [str(error)]}, status_code=400)
+
+
+class _Everything:
+    """An ASGI application, so that Starlette passes every method and leaves the answer alone."""
+
+    def __init__(self, sandbox: SalesforceSandbox) -> None:
+        self._sandbox = sandbox
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._sandbox.serve(scope, receive, send)

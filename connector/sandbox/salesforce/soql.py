@@ -1,0 +1,269 @@
+"""A small SOQL: SELECT fields and child subqueries FROM one object WHERE conditions joined by AND, LIMIT.
+
+https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforce_api_calls_soql_select.htm.
+Conditions are `field = value`, `field != value` and `field IN (values)`. Texts compare without case, except in
+a case-sensitive field and in ids.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from connector.sandbox.salesforce.catalog import SObject
+from connector.sandbox.salesforce.errors import RequestError
+from connector.sandbox.salesforce.ids import normal
+from connector.sandbox.salesforce.records import Record, Table
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<text>'(?:[^'\\]|\\.)*')|(?P<word>[A-Za-z_][\w.]*)|(?P<number>-?\d[\w:.+-]*)|(?P<mark>!=|[(),=]))"
+)
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+_RESERVED = frozenset({"from", "where", "and", "limit", "in", "select"})
+_LONGEST = 100_000
+
+Literal = str | bool | int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """`field` is (or is not) one of `values`."""
+
+    field: str
+    values: Sequence[Literal]
+    negated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """A parsed query; `children` are subqueries, whose `source` is a relationship name."""
+
+    fields: Sequence[str]
+    children: Sequence[Query]
+    source: str
+    conditions: Sequence[Condition]
+    limit: int | None
+
+
+def parse(text: str) -> Query:
+    """Parse a query.
+
+    Raises:
+        RequestError: it is malformed, or beyond this subset.
+
+    """
+    if len(text) > _LONGEST:
+        raise _malformed(f"query string too long: {len(text)}")
+    parser = _Parser(_tokens(text))
+    query = parser.query()
+    parser.end()
+    return query
+
+
+def run(query: Query, tables: Mapping[str, Table], *, deleted: bool, version: str) -> list[dict[str, Any]]:
+    """The records of a query, oldest first.
+
+    Raises:
+        RequestError: an object or field is not there for this user.
+
+    """
+    table = next((item for name, item in tables.items() if name.lower() == query.source.lower()), None)
+    if table is None:
+        raise RequestError(
+            status=400,
+            code="INVALID_TYPE",
+            message=f"sObject type '{query.source}' is not supported. If you are attempting to use a custom "
+            "object, be sure to append the '__c' after the entity name.",
+        )
+    return _select(query, table, tables, deleted=deleted, version=version)
+
+
+def _select(
+    query: Query, table: Table, tables: Mapping[str, Table], *, deleted: bool, version: str
+) -> list[dict[str, Any]]:
+    sobject = table.sobject
+    names = [_field(sobject, name) for name in query.fields]
+    checks = [(_field(sobject, condition.field), condition) for condition in query.conditions]
+    children = [(child, *_child(sobject, child, tables)) for child in query.children]
+    found: list[dict[str, Any]] = []
+    for record in table if deleted else table.live():
+        if query.limit is not None and len(found) >= query.limit:
+            break
+        if not all(_holds(sobject, record, name, condition) for name, condition in checks):
+            continue
+        url = f"/services/data/v{version}/sobjects/{sobject.name}/{record.id}"
+        row: dict[str, Any] = {"attributes": {"type": sobject.name, "url": url}}
+        row |= {name: record.values.get(name) for name in names}
+        for child, child_table, on in children:
+            owned = Condition(field=on, values=(record.id,))
+            inner = Query(
+                fields=child.fields,
+                children=(),
+                source=child.source,
+                conditions=(*child.conditions, owned),
+                limit=child.limit,
+            )
+            rows = _select(inner, child_table, tables, deleted=False, version=version)
+            row[child.source] = {"totalSize": len(rows), "done": True, "records": rows} if rows else None
+        found.append(row)
+    return found
+
+
+def _holds(sobject: SObject, record: Record, name: str, condition: Condition) -> bool:
+    field = sobject.fields[name]
+
+    def same(value: Literal) -> Literal:
+        if not isinstance(value, str):
+            return value
+        if field.type in ("id", "reference"):
+            return normal(value)
+        return value if field.case_sensitive else value.lower()
+
+    value = record.values.get(name)
+    return (same(value) in {same(item) for item in condition.values}) is not condition.negated
+
+
+def _field(sobject: SObject, name: str) -> str:
+    found = sobject.find(name)
+    if found is None:
+        raise RequestError(
+            status=400,
+            code="INVALID_FIELD",
+            message=f"No such column '{name}' on entity '{sobject.name}'. If you are attempting to use a custom "
+            "field, be sure to append the '__c' after the custom field name.",
+        )
+    return found.name
+
+
+def _child(sobject: SObject, child: Query, tables: Mapping[str, Table]) -> tuple[Table, str]:
+    found = sobject.children.get(child.source)
+    if found is None or found[0] not in tables:
+        raise RequestError(
+            status=400,
+            code="INVALID_TYPE",
+            message=f"Didn't understand relationship '{child.source}' in FROM part of query call.",
+        )
+    return tables[found[0]], found[1]
+
+
+def _malformed(message: str) -> RequestError:
+    return RequestError(status=400, code="MALFORMED_QUERY", message=message)
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    tokens = []
+    place = 0
+    text = text.rstrip()
+    while place < len(text):
+        match = _TOKEN.match(text, place)
+        if match is None:
+            raise _malformed(f"unexpected token: '{text[place : place + 20]}'")
+        assert match.lastgroup is not None
+        tokens.append((match.lastgroup, match[match.lastgroup]))
+        place = match.end()
+    return tokens
+
+
+class _Parser:
+    def __init__(self, tokens: list[tuple[str, str]]) -> None:
+        self._tokens = tokens
+        self._place = 0
+
+    def query(self) -> Query:
+        self._keyword("select")
+        fields: list[str] = []
+        children: list[Query] = []
+        while True:
+            if self._mark("("):
+                children.append(self.query())
+                self._expect(")")
+            else:
+                fields.append(self._name())
+            if not self._mark(","):
+                break
+        self._keyword("from")
+        source = self._name()
+        conditions = []
+        if self._word("where"):
+            conditions.append(self._condition())
+            while self._word("and"):
+                conditions.append(self._condition())
+        limit = None
+        if self._word("limit"):
+            kind, value = self._next()
+            if kind != "number" or not value.isdigit():
+                raise _malformed(f"unexpected token: '{value}'")
+            limit = int(value)
+        return Query(
+            fields=tuple(fields),
+            children=tuple(children),
+            source=source,
+            conditions=tuple(conditions),
+            limit=limit,
+        )
+
+    def end(self) -> None:
+        if self._place < len(self._tokens):
+            raise _malformed(f"unexpected token: '{self._tokens[self._place][1]}'")
+
+    def _condition(self) -> Condition:
+        field = self._name()
+        if self._word("in"):
+            self._expect("(")
+            values = [self._literal()]
+            while self._mark(","):
+                values.append(self._literal())
+            self._expect(")")
+            return Condition(field=field, values=tuple(values))
+        if self._mark("!="):
+            return Condition(field=field, values=(self._literal(),), negated=True)
+        self._expect("=")
+        return Condition(field=field, values=(self._literal(),))
+
+    def _literal(self) -> Literal:
+        kind, value = self._next()
+        if kind == "text":
+            return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[1]), value[1:-1])
+        if kind == "number":
+            return int(value) if value.lstrip("-").isdigit() else value
+        constants: dict[str, Literal] = {"true": True, "false": False, "null": None}
+        if kind == "word" and value.lower() in constants:
+            return constants[value.lower()]
+        raise _malformed(f"unexpected token: '{value}'")
+
+    def _name(self) -> str:
+        kind, value = self._next()
+        if kind != "word" or value.lower() in _RESERVED:
+            raise _malformed(f"unexpected token: '{value}'")
+        return value
+
+    def _keyword(self, word: str) -> None:
+        if not self._word(word):
+            raise _malformed(f"expecting '{word}'")
+
+    def _expect(self, mark: str) -> None:
+        if not self._mark(mark):
+            raise _malformed(f"expecting '{mark}'")
+
+    def _word(self, word: str) -> bool:
+        return self._take("word", word)
+
+    def _mark(self, mark: str) -> bool:
+        return self._take("mark", mark)
+
+    def _take(self, kind: str, value: str) -> bool:
+        if self._place < len(self._tokens):
+            found, text = self._tokens[self._place]
+            if found == kind and text.lower() == value:
+                self._place += 1
+                return True
+        return False
+
+    def _next(self) -> tuple[str, str]:
+        if self._place >= len(self._tokens):
+            raise _malformed("unexpected end of query")
+        token = self._tokens[self._place]
+        self._place += 1
+        return token
