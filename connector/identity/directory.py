@@ -68,7 +68,10 @@ def contact_id_for(alias: Alias, *, made: int) -> UUID:
 
 
 class Directory:
-    """Aliases, contacts and recorded messages of one batch. `touched_*` is what has to be written back."""
+    """Aliases, contacts and recorded messages of one batch. `touched_*` is what has to be written back.
+
+    `locked`: the aliases that nobody else can change meanwhile, known or not.
+    """
 
     def __init__(
         self,
@@ -76,10 +79,13 @@ class Directory:
         aliases: dict[Alias, AliasState] | None = None,
         contacts: dict[UUID, ContactState] | None = None,
         messages: dict[str, UUID] | None = None,
+        locked: frozenset[Alias] = frozenset(),
     ) -> None:
         self.aliases = aliases if aliases is not None else {}
         self.contacts = contacts if contacts is not None else {}
         self.messages = messages if messages is not None else {}
+        self.locked = locked
+        self._held = {alias for alias, state in self.aliases.items() if state.released_at is None}
         self.touched_aliases: set[Alias] = set()
         self.touched_contacts: set[UUID] = set()
 
@@ -102,6 +108,11 @@ class Directory:
         if at < state.since and state.previous_contact_id is not None:
             return self.resolve(state.previous_contact_id)
         return self.resolve(state.contact_id)
+
+    @property
+    def newly_held(self) -> set[Alias]:
+        """Aliases that nobody held when the batch began, and somebody took: whoever waits for them has an answer."""
+        return self.touched_aliases - self._held
 
     def has_bsuid(self, contact_id: UUID) -> bool:
         """Whether the contact is known by a BSUID, and not by phones only."""

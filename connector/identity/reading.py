@@ -10,7 +10,7 @@ from uuid import UUID
 from connector.errors import Rejected
 from connector.events import AccountEvent, Message, Origin, Person, StatusChange, WhatsAppUpdate
 from connector.identity.directory import Alias
-from connector.identity.rules import Change, Sighting
+from connector.identity.rules import Change, Inquiry, Sighting
 from connector.whatsapp import people
 from connector.whatsapp.lenient import as_object, as_text
 from connector.whatsapp.messages import MessageParts, read_message
@@ -96,6 +96,11 @@ class StatusReading:
     parts: StatusParts
     person: Person
 
+    @property
+    def inquiry(self) -> Inquiry:
+        """The status as a question: whose is the message?"""
+        return inquiry(self.parts.wamid, self.person, self.facts.at)
+
     def event(self, contact_id: UUID | None) -> StatusChange:
         """The canonical event; without a contact when nobody knows the message or the person."""
         facts, parts = self.facts, self.parts
@@ -127,6 +132,11 @@ def bsuid_alias(person: Person) -> Alias | None:
 def phone_alias(person: Person) -> Alias | None:
     """The phone that an event showed, as an alias: the wa_id, never its E.164 or a variant."""
     return Alias("phone", person.wa_id) if person.wa_id else None
+
+
+def inquiry(wamid: str, person: Person, at: datetime) -> Inquiry:
+    """The question that a status asks about the person as it showed them."""
+    return Inquiry(wamid=wamid, bsuid=bsuid_alias(person), phone=phone_alias(person), at=at)
 
 
 def read_update(update: WhatsAppUpdate, origin: Origin) -> Reading:

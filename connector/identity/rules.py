@@ -11,12 +11,13 @@ the times of the facts: the same facts give the same people, in whichever order 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from connector.identity.directory import Alias, Directory
+from connector.identity.directory import Alias, AliasState, Directory
 
 PHONE_CLAIMED = "phone_claimed"
 PHONE_MOVED = "phone_moved"
@@ -53,6 +54,21 @@ class Change:
         """Those that Meta named, the old ones first."""
         named = (self.old_bsuid, self.old_phone, self.new_bsuid, self.new_phone)
         return tuple(alias for alias in named if alias is not None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inquiry:
+    """A status asks whose message it speaks of, which it shows by id, and by the recipient's BSUID, phone or both."""
+
+    wamid: str
+    at: datetime
+    bsuid: Alias | None = None
+    phone: Alias | None = None
+
+    @property
+    def aliases(self) -> tuple[Alias, ...]:
+        """Those that the status showed."""
+        return tuple(alias for alias in (self.bsuid, self.phone) if alias is not None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,11 +124,56 @@ class _Findings:
         )
 
 
-def known(
-    directory: Directory, *, wamid: str, bsuid: Alias | None, phone: Alias | None, at: datetime
-) -> UUID | None:
+def known(directory: Directory, inquiry: Inquiry) -> UUID | None:
     """The contact of a status: by its message, else by alias at that time; None when we never met."""
-    return directory.messages.get(wamid) or directory.holder(bsuid) or directory.holder_at(phone, at)
+    return (
+        directory.messages.get(inquiry.wamid)
+        or directory.holder(inquiry.bsuid)
+        or directory.holder_at(inquiry.phone, inquiry.at)
+    )
+
+
+def to_lock(
+    inquiries: Iterable[Inquiry],
+    *,
+    aliases: Mapping[Alias, AliasState],
+    messages: Collection[str],
+    locked: Collection[Alias],
+) -> set[Alias]:
+    """The aliases to lock so that no status of the batch is found to be nobody's by one that is not locked.
+
+    `aliases`, `messages`: what was known a moment ago, without locks. `locked`: the aliases that will be
+    locked anyhow, because a message shows them.
+    """
+    lock = set(locked)
+    while True:
+        more = {
+            alias
+            for inquiry in inquiries
+            if not _certain(inquiry, aliases=aliases, messages=messages, locked=lock)
+            for alias in inquiry.aliases
+        } - lock
+        if not more:
+            return lock
+        lock |= more
+
+
+def _certain(
+    inquiry: Inquiry,
+    *,
+    aliases: Mapping[Alias, AliasState],
+    messages: Collection[str],
+    locked: Collection[Alias],
+) -> bool:
+    """Whether the status has its person, come what may.
+
+    A recorded message and a BSUID stay with somebody for ever. A phone can be given up: what was seen of it
+    counts only if it is not going to be looked at again under a lock.
+    """
+    if inquiry.wamid in messages or inquiry.bsuid in aliases:
+        return True
+    state = aliases.get(inquiry.phone) if inquiry.phone is not None else None
+    return state is not None and not state.given_up(inquiry.at) and inquiry.phone not in locked
 
 
 def sighted(directory: Directory, sighting: Sighting) -> Ruling:

@@ -1,7 +1,8 @@
 """The identity tables, set-wise, inside one transaction of the caller's.
 
-Order of locks, everywhere: aliases by (kind, value), then contacts by id. Two batches about the same people
-wait for each other; one that meets a merge in between may be asked to repeat (`Transient`).
+Order of locks, everywhere: aliases by (kind, value), contacts by id, recorded messages by wamid, parked statuses
+by event id. Two batches about the same people wait for each other; one that meets a merge in between may be asked
+to repeat (`Transient`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import asyncpg
 
 from connector.errors import Transient
 from connector.identity.directory import Alias, AliasState, ContactState, Directory
-from connector.identity.rules import Conflict
+from connector.identity.parked import ParkedStatus, park
+from connector.identity.rules import Conflict, Inquiry, to_lock
 from connector.state.database import Connection
 
 _ALIAS_COLUMNS = (
@@ -62,6 +64,13 @@ INSERT INTO identity.messages (wamid, contact_id, first_event_id, received_at, t
 SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::int[], $7::bigint[])
 ON CONFLICT (wamid) DO NOTHING RETURNING wamid
 """
+# Whoever records one of these messages meanwhile waits for the end of this transaction, and is waited for.
+_RESERVE_MESSAGES = """
+INSERT INTO identity.messages (wamid, contact_id, first_event_id, received_at, topic, partition, "offset")
+SELECT wamid, '00000000-0000-0000-0000-000000000000', '', '-infinity', '', 0, 0 FROM unnest($1::text[]) AS w (wamid)
+ON CONFLICT (wamid) DO NOTHING RETURNING wamid
+"""
+_UNRESERVE_MESSAGES = "DELETE FROM identity.messages WHERE wamid = ANY($1::text[])"
 _RECORD_CONFLICTS = """
 INSERT INTO identity.conflicts (event_id, kind, value, at, kept_contact, other_contact, decision)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::uuid[], $6::uuid[], $7::text[])
@@ -92,37 +101,46 @@ class RecordedConflict:
 
 
 async def load_directory(
-    connection: Connection, *, lock: Collection[Alias], look: Collection[Alias], wamids: Collection[str]
+    connection: Connection, *, shown: Collection[Alias], wamids: Collection[str], inquiries: Sequence[Inquiry]
 ) -> Directory:
-    """What is known of these aliases and messages. `lock`: may be changed by this transaction; `look`: only read."""
-    aliases = await _lock_aliases(connection, sorted(set(lock)))
+    """What is known of the aliases and ids of a batch's messages (`shown`, `wamids`) and of its statuses.
+
+    Locked are the aliases that messages show, and those of statuses that nobody may own. A status whose person
+    is known locks nothing.
+    """
+    read, messages = await _look_up(connection, inquiries)
+    locked = to_lock(inquiries, aliases=read, messages=messages.keys(), locked=shown)
+    aliases = await _lock_aliases(connection, sorted(locked))
     contacts = await _load_contacts(connection, _LOCK_CONTACTS, _contact_ids(aliases.values()), {})
-    only_read = sorted(set(look) - set(lock))
-    if only_read:
-        read = _states(await connection.fetch(_READ_ALIASES, *_columns(only_read)))
-        aliases |= read
-        contacts = await _load_contacts(connection, _READ_CONTACTS, _contact_ids(read.values()), contacts)
+    only_read = {alias: state for alias, state in read.items() if alias not in locked}
+    contacts = await _load_contacts(connection, _READ_CONTACTS, _contact_ids(only_read.values()), contacts)
     # After the locks: another batch with the same message has shown the same alias, and is through by now.
-    rows = await connection.fetch(_READ_MESSAGES, sorted(set(wamids))) if wamids else []
-    messages = {row["wamid"]: row["contact_id"] for row in rows}
-    return Directory(aliases=aliases, contacts=contacts, messages=messages)
+    open_wamids = {inquiry.wamid for inquiry in inquiries if not locked.isdisjoint(inquiry.aliases)}
+    messages |= await _read_messages(connection, open_wamids.union(wamids) - messages.keys())
+    return Directory(
+        aliases=aliases | only_read, contacts=contacts, messages=messages, locked=frozenset(locked)
+    )
 
 
 async def save_directory(
     connection: Connection,
     directory: Directory,
     *,
-    locked: Collection[Alias],
     messages: Sequence[RecordedMessage],
+    parked: Sequence[ParkedStatus],
     conflicts: Sequence[RecordedConflict],
 ) -> None:
-    """Write back what the rules touched. Raises `Transient` when another batch recorded one of the messages."""
+    """Write back what the rules touched.
+
+    Raises `Transient` when another batch recorded one of the messages, or the message of a parked status.
+    """
     await _save_contacts(connection, directory)
     await _save_aliases(connection, directory)
-    unused = sorted(set(locked) - directory.aliases.keys())
+    unused = sorted(directory.locked - directory.aliases.keys())
     if unused:
         await connection.execute(_UNRESERVE, *_columns(unused))
     await _record_messages(connection, messages)
+    await _park(connection, parked)
     if conflicts:
         await connection.execute(
             _RECORD_CONFLICTS,
@@ -134,6 +152,24 @@ async def save_directory(
             [item.conflict.other_contact for item in conflicts],
             [item.conflict.decision for item in conflicts],
         )
+
+
+async def _look_up(
+    connection: Connection, inquiries: Sequence[Inquiry]
+) -> tuple[dict[Alias, AliasState], dict[str, UUID]]:
+    """Aliases and recorded messages that statuses ask for, without locks."""
+    if not inquiries:
+        return {}, {}
+    wanted = sorted({alias for inquiry in inquiries for alias in inquiry.aliases})
+    aliases = _states(await connection.fetch(_READ_ALIASES, *_columns(wanted)))
+    return aliases, await _read_messages(connection, {inquiry.wamid for inquiry in inquiries})
+
+
+async def _read_messages(connection: Connection, wamids: Collection[str]) -> dict[str, UUID]:
+    if not wamids:
+        return {}
+    rows = await connection.fetch(_READ_MESSAGES, sorted(wamids))
+    return {row["wamid"]: row["contact_id"] for row in rows}
 
 
 async def _lock_aliases(connection: Connection, wanted: Sequence[Alias]) -> dict[Alias, AliasState]:
@@ -231,6 +267,19 @@ async def _record_messages(connection: Connection, messages: Sequence[RecordedMe
         raise Transient(
             "Another batch recorded a message of this one meanwhile; nothing was written.", retry_after=0.05
         )
+
+
+async def _park(connection: Connection, parked: Sequence[ParkedStatus]) -> None:
+    if not parked:
+        return
+    wamids = sorted({status.wamid for status in parked})
+    reserved = await connection.fetch(_RESERVE_MESSAGES, wamids)
+    if len(reserved) != len(wamids):
+        raise Transient(
+            "Another batch recorded the message of a status meanwhile; nothing was written.", retry_after=0.05
+        )
+    await connection.execute(_UNRESERVE_MESSAGES, wamids)
+    await park(connection, parked)
 
 
 def _columns(aliases: Sequence[Alias]) -> tuple[list[str], list[str]]:

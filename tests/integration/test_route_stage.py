@@ -3,34 +3,20 @@
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
+from route_batches import ARRIVAL, METADATA, contacts, events, produced, queued, record, status, text, update
 
 from connector.errors import Transient
-from connector.events import (
-    AccountEvent,
-    ContactChanged,
-    ContactMerged,
-    Message,
-    StatusChange,
-    UpdateKind,
-    WhatsAppUpdate,
-    make_event_id,
-)
+from connector.events import AccountEvent, ContactChanged, ContactMerged, Message, StatusChange
 from connector.identity.role import RouteStage
 from connector.state.database import close_pool, open_pool
-from connector.streams.codec import EncodedRecord, decode, encode
-from connector.streams.outcomes import Dead, Done, Outcome, Record
-from connector.topics import CONVERSATION_EVENTS, WHATSAPP_UPDATES
-
-ARRIVAL = datetime(2026, 5, 1, 12, tzinfo=UTC)
-METADATA = {"display_phone_number": "15550783881", "phone_number_id": "106540352242922"}
-_offsets = itertools.count()
+from connector.streams.codec import EncodedRecord, decode
+from connector.streams.outcomes import Dead, Record
 
 
 @pytest.fixture
@@ -45,73 +31,6 @@ async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
 def stage(pool: asyncpg.Pool) -> RouteStage:
     """The stage, alone."""
     return RouteStage(pool)
-
-
-def record(value: bytes | None) -> Record:
-    return Record(
-        topic="whatsapp.updates", partition=0, offset=next(_offsets), key=b"k", value=value, headers={}
-    )
-
-
-def update(
-    content: Any, *, kind: UpdateKind = "message", contact: Any = None, field: str = "messages"
-) -> Record:
-    """A record as the ingress writes it."""
-    value = WhatsAppUpdate(
-        event_id=make_event_id(
-            kind=kind, number="106540352242922", subject="", recipient="", content=content
-        ),
-        kind=kind,
-        field=field,
-        waba_id="102290129340398",
-        metadata=METADATA,
-        contact=contact,
-        update=content,
-        received_at=ARRIVAL,
-        post_id="p",
-    )
-    return record(encode(WHATSAPP_UPDATES, key="k", value=value, origin="test").value)
-
-
-def text(wamid: str, minute: int = 0, **people: str) -> Record:
-    """A text message; `people` are Meta's keys: from_, from_user_id."""
-    shown = {key.rstrip("_"): value for key, value in people.items()}
-    at = ARRIVAL - timedelta(hours=10) + timedelta(minutes=minute)
-    return update(
-        {
-            "id": wamid,
-            "timestamp": str(int(at.timestamp())),
-            "type": "text",
-            "text": {"body": wamid},
-            **shown,
-        }
-    )
-
-
-def status(wamid: str, **people: str) -> Record:
-    at = ARRIVAL - timedelta(hours=1)
-    return update(
-        {"id": wamid, "status": "sent", "timestamp": str(int(at.timestamp())), **people}, kind="status"
-    )
-
-
-def produced(outcomes: Sequence[Outcome]) -> list[EncodedRecord]:
-    assert all(isinstance(outcome, Done) for outcome in outcomes), outcomes
-    return [sent for outcome in outcomes if isinstance(outcome, Done) for sent in outcome.produce]
-
-
-def events(outcomes: Sequence[Outcome]) -> list[Any]:
-    return [decode(sent.topic, sent.value) for sent in produced(outcomes)]
-
-
-def contacts(outcomes: Sequence[Outcome]) -> list[UUID]:
-    return [event.person.contact_id for event in events(outcomes)]
-
-
-async def queued(pool: asyncpg.Pool) -> list[Any]:
-    rows = await pool.fetch("SELECT topic, value FROM shared.outgoing ORDER BY id")
-    assert {row["topic"] for row in rows} <= {CONVERSATION_EVENTS.name}
-    return [decode(CONVERSATION_EVENTS, row["value"]) for row in rows]
 
 
 async def test_a_message_becomes_an_event_of_its_contact(stage: RouteStage) -> None:
@@ -325,13 +244,14 @@ async def test_a_change_of_number_stays_on_the_timeline(stage: RouteStage, pool:
 
 
 async def test_a_status_of_nobody_makes_no_contact(stage: RouteStage, pool: asyncpg.Pool) -> None:
-    """It is passed on with the aliases it showed, keyed by its message, and leaves no trace in the tables."""
+    """It is passed on with the aliases it showed, keyed by its message, and leaves no trace among the people."""
     outcomes = await stage.handle([status("wamid.9", recipient_id="16505551234", recipient_user_id="US.1")])
     [event] = events(outcomes)
     assert (event.person.contact_id, event.person.bsuid) == (None, "US.1")
     assert produced(outcomes)[0].key == b"wamid.9"
     assert await pool.fetchval("SELECT count(*) FROM identity.aliases") == 0
     assert await pool.fetchval("SELECT count(*) FROM identity.contacts") == 0
+    assert await pool.fetchval("SELECT count(*) FROM identity.messages") == 0
 
 
 async def test_the_offsets_of_a_batch_are_kept_with_it(stage: RouteStage, pool: asyncpg.Pool) -> None:

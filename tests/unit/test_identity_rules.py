@@ -6,10 +6,11 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from connector.identity.directory import Alias, Directory, contact_id_for
+from connector.identity.directory import Alias, AliasState, Directory, contact_id_for
 from connector.identity.rules import (
     Change,
     Conflict,
+    Inquiry,
     Merged,
     PhoneLost,
     Ruling,
@@ -17,6 +18,7 @@ from connector.identity.rules import (
     changed,
     known,
     sighted,
+    to_lock,
 )
 
 EPOCH = datetime(2026, 5, 1, tzinfo=UTC)
@@ -254,13 +256,13 @@ def test_a_status_finds_its_contact_and_makes_none() -> None:
     holder = see(directory, 1, "US.1", "100").contact_id
 
     def look(wamid: str, user: str = "", number: str = "") -> UUID | None:
-        return known(
-            directory,
+        asked = Inquiry(
             wamid=wamid,
             bsuid=bsuid(user) if user else None,
             phone=phone(number) if number else None,
             at=at(2),
         )
+        return known(directory, asked)
 
     assert look("wamid.1", "US.1") == UUID(int=7)
     assert look("wamid.2", "US.1") == holder
@@ -408,3 +410,48 @@ def test_a_fact_applied_again_changes_nothing(world: World) -> None:
             state = (dict(directory.aliases), dict(directory.contacts))
             assert before is None or before == state
             before = state
+
+
+HELD = AliasState(contact_id=UUID(int=7), since=EPOCH, seen_at=EPOCH)
+GIVEN_UP = AliasState(
+    contact_id=UUID(int=7), since=EPOCH, seen_at=EPOCH, released_at=EPOCH + timedelta(minutes=1)
+)
+
+
+@pytest.mark.parametrize(
+    ("aliases", "recorded", "shown", "expected"),
+    [
+        pytest.param({}, set(), set(), {bsuid("US.1"), phone("100")}, id="nobody-is-known"),
+        pytest.param({}, {"wamid.1"}, set(), set(), id="message"),
+        pytest.param({bsuid("US.1"): HELD}, set(), set(), set(), id="bsuid"),
+        pytest.param({phone("100"): HELD}, set(), set(), set(), id="phone"),
+        pytest.param(
+            {phone("100"): GIVEN_UP}, set(), set(), {bsuid("US.1"), phone("100")}, id="phone-given-up"
+        ),
+        pytest.param(
+            {phone("100"): HELD},
+            set(),
+            {phone("100")},
+            {bsuid("US.1"), phone("100")},
+            id="phone-may-be-given-up",
+        ),
+        pytest.param(
+            {}, set(), {phone("200")}, {bsuid("US.1"), phone("100"), phone("200")}, id="beside-a-message"
+        ),
+    ],
+)
+def test_a_status_locks_its_aliases_only_if_it_may_be_nobodys(
+    aliases: dict[Alias, AliasState], recorded: set[str], shown: set[Alias], expected: set[Alias]
+) -> None:
+    """A recorded message and a BSUID never lose their person; a phone may, if the batch looks at it again."""
+    asked = Inquiry(wamid="wamid.1", bsuid=bsuid("US.1"), phone=phone("100"), at=EPOCH + timedelta(minutes=2))
+    assert to_lock([asked], aliases=aliases, messages=recorded, locked=shown) == expected
+
+
+def test_a_phone_locked_for_one_status_is_uncertain_for_the_others() -> None:
+    """Two statuses of one phone, before and after it was given up: both are locked whole, in whichever order."""
+    early = Inquiry(wamid="wamid.1", bsuid=bsuid("US.1"), phone=phone("100"), at=EPOCH)
+    late = Inquiry(wamid="wamid.2", phone=phone("100"), at=EPOCH + timedelta(minutes=2))
+    for inquiries in ([early, late], [late, early]):
+        locked = to_lock(inquiries, aliases={phone("100"): GIVEN_UP}, messages=set(), locked=set())
+        assert locked == {bsuid("US.1"), phone("100")}
