@@ -31,7 +31,7 @@ BaseUrl = Annotated[str, AfterValidator(_origin)]
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class KafkaSettings(_Group):
@@ -110,7 +110,10 @@ class HubSpotSettings(_Group):
 
 
 class SalesforceSettings(_Group):
-    """One Salesforce org. With a private key JWT bearer is used, else client credentials."""
+    """One Salesforce org. With a private key JWT bearer is used, else client credentials.
+
+    `domain` stands before .salesforce.com: login, test, or My Domain (acme.my), which client credentials need.
+    """
 
     enabled: bool = False
     consumer_key: SecretStr = SecretStr("")
@@ -121,6 +124,12 @@ class SalesforceSettings(_Group):
     base_url: BaseUrl = ""
     api_version: str = Field(default="67.0", pattern=r"^\d+\.\d$")
     person_object: Literal["Contact", "Lead"] = "Contact"
+    lead_company: str = Field(default="[not provided]", min_length=1, max_length=255)
+    """Company of a Lead that we create; Salesforce requires one and WhatsApp knows none."""
+    request_timeout: float = Field(default=30.0, gt=0)
+    """Seconds until an answer counts as lost. Flows and triggers of the org run within the call."""
+    calls_in_flight: int = Field(default=4, ge=1, le=20)
+    """Drains of one writer that may wait for Salesforce at the same time (orgs allow 25 long calls, trials 5)."""
     organization_id: str = ""
     outbound_token: SecretStr = SecretStr("")
 
@@ -136,6 +145,8 @@ class SyncSettings(_Group):
     """Items waiting for the CRM above which the agent stops folding and Kafka holds the rest."""
     lost_write_margin: float = Field(default=30.0, ge=0)
     """Seconds added to the request timeout before a lost write that no unique key guards is looked up."""
+    keep_deleted_text: bool = False
+    """Let the CRM keep the text of messages that their author deleted. Applies to deletions folded from then on."""
     stopped_retry: float = Field(default=10.0, gt=0)
     """Seconds between looks at a CRM that refuses our credential."""
 
@@ -191,6 +202,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         frozen=True,
         extra="ignore",
+        use_attribute_docstrings=True,
         secrets_dir=os.environ.get("CONNECTOR_SECRETS_DIR"),
     )
 

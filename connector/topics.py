@@ -45,6 +45,13 @@ WHATSAPP_UPDATES = Topic(
     retention_ms=30 * _DAY_MS,
     description="Every message, status and account update of every webhook, verbatim.",
 )
+WHATSAPP_HISTORY = Topic(
+    name="whatsapp.history",
+    key="the account (WABA id); for late media of an old message the customer",
+    value=WhatsAppUpdate,
+    retention_ms=30 * _DAY_MS,
+    description="Imports of a number's earlier chats, a chunk of up to thousands of messages a record, verbatim.",
+)
 CONVERSATION_EVENTS = Topic(
     name="conversation.events",
     key="contact id; for a status of an unknown person its wamid",
@@ -65,6 +72,7 @@ DEAD_LETTERS = Topic(
     value=DeadLetter,
     retention_ms=30 * _DAY_MS,
     description="What a stage could not understand or apply, with the original bytes.",
+    max_message_bytes=24 * 1024 * 1024,  # the largest record of another topic, in base64
 )
 
-ALL_TOPICS = (WHATSAPP_UPDATES, CONVERSATION_EVENTS, ACCOUNT_EVENTS, DEAD_LETTERS)
+ALL_TOPICS = (WHATSAPP_UPDATES, WHATSAPP_HISTORY, CONVERSATION_EVENTS, ACCOUNT_EVENTS, DEAD_LETTERS)

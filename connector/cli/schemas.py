@@ -1,4 +1,4 @@
-"""`connector schemas`: the JSON Schemas of every topic value, generated from the models."""
+"""`connector schemas`: what is generated from the code: the JSON Schemas of the topics, the settings page."""
 
 from __future__ import annotations
 
@@ -11,32 +11,31 @@ from connector.cli.output import err, out
 
 
 def schemas(
-    directory: Annotated[Path, typer.Option(help="Where they are kept.")] = Path("schemas"),
     write: Annotated[bool, typer.Option("--write", help="Write them.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Fail when a file differs from its model.")] = False,
 ) -> None:
-    """Write the schemas, or check that the files are what the models say."""
+    """Write the generated files of a checkout, or check that they are what the code says."""
     from connector.events.schemas import rendered_schemas
+    from connector.settings_reference import rendered_configuration
 
-    files = rendered_schemas()
+    files = {Path("schemas") / name: text for name, text in rendered_schemas().items()}
+    files[Path("docs/configuration.md")] = rendered_configuration()
     if write:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (directory / name).write_text(text, encoding="utf-8")
-        out.print(f"wrote {len(files)} schemas to {directory}/")
+        for file, text in files.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        out.print(f"wrote {len(files)} files")
         return
     stale = [
-        name
-        for name, text in files.items()
-        if not (directory / name).is_file() or (directory / name).read_text(encoding="utf-8") != text
+        file for file, text in files.items() if not file.is_file() or file.read_text(encoding="utf-8") != text
     ]
     if not check:
-        for name in files:
-            out.print(f"{directory / name}{'  (differs)' if name in stale else ''}")
+        for file in files:
+            out.print(f"{file}{'  (differs)' if file in stale else ''}")
         return
     if stale:
         err.print(
-            f"error {', '.join(stale)} differ from the models\nnext  make schemas, and commit the result"
+            f"error {', '.join(map(str, stale))} differ from the code\nnext  make schemas, and commit the result"
         )
         raise typer.Exit(1)
-    out.print(f"{len(files)} schemas are what the models say")
+    out.print(f"{len(files)} generated files are what the code says")

@@ -22,5 +22,9 @@ async def queue_outgoing(connection: Connection, *, stage: str, records: Sequenc
         [record.topic.name for record in records],
         [record.key for record in records],
         [record.value for record in records],
-        [{name: value.decode("utf-8", "replace") for name, value in record.headers} for record in records],
+        # jsonb holds no NUL, and a header may carry an id that somebody made up.
+        [
+            {name: value.decode("utf-8", "replace").replace("\0", "\ufffd") for name, value in record.headers}
+            for record in records
+        ],
     )

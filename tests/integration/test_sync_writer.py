@@ -156,7 +156,7 @@ async def test_messages_become_one_contact_and_one_activity_each(sink: Sink) -> 
 
 async def test_the_same_events_again_write_nothing(sink: Sink) -> None:
     """A redelivered batch changes no row, so no call is made."""
-    events = [
+    events: list[ConversationEvent] = [
         message("out", "ana", direction="outbound"),
         message("a", "ana"),
         status("out", "sent", "ana", seconds=9),

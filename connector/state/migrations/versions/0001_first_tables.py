@@ -175,4 +175,5 @@ def upgrade() -> None:
 def _run(script: str) -> None:
     """Several statements at once: only asyncpg's own `execute` takes them, SQLAlchemy prepares a single one."""
     connection = op.get_bind().connection.dbapi_connection
+    assert connection is not None
     connection.run_async(lambda driver: driver.execute(script))

@@ -1,0 +1,194 @@
+"""The fold: any order and any repetition of the same events ends in the same facts."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from conversation_events import changed, contact, merged, message, status
+from hypothesis import given, settings, strategies as st
+
+from connector.events import ConversationEvent
+from connector.sync.core.activities import merge_activity_facts, message_facts
+from connector.sync.core.contacts import contact_facts, merge_contact_facts
+from connector.sync.core.desired import BODY_LIMIT, activity_view, contact_profile, cut
+from connector.sync.core.fold import ActivityState, ContactState, Position, fold, resolve
+
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+PLACE = Position("conversation.events", 0, 0)
+
+
+class Tables:
+    """What the sink's tables hold, in memory."""
+
+    def __init__(self) -> None:
+        self.contacts: dict[UUID, ContactState] = {}
+        self.activities: dict[str, ActivityState] = {}
+
+    def fold(self, *events: ConversationEvent) -> int:
+        """Fold one batch; the number of rows that changed."""
+        result = fold(
+            [(event, PLACE) for event in events], contacts=self.contacts, activities=self.activities, now=NOW
+        )
+        for person in result.contacts:
+            self.contacts[person.contact_id] = _stored(person)
+        for item in result.activities:
+            self.activities[item.wamid] = _stored(item)
+        for loser, winner in result.moved.items():
+            for wamid, item in self.activities.items():
+                if item.contact_id == loser:
+                    self.activities[wamid] = _replaced(item, contact_id=winner)
+        return len(result.contacts) + len(result.activities)
+
+    def meaning(self) -> tuple[dict[UUID, Any], dict[str, Any]]:
+        """What a CRM would be told: live people and messages on their person of today."""
+        redirects = {key: state.redirect_to for key, state in self.contacts.items() if state.redirect_to}
+        people = {
+            key: contact_profile(state.facts) for key, state in self.contacts.items() if not state.redirect_to
+        }
+        messages = {
+            wamid: (item.contact_id and resolve(item.contact_id, redirects), activity_view(item.facts))
+            for wamid, item in self.activities.items()
+        }
+        return people, messages
+
+
+def _stored(state: Any) -> Any:
+    return _replaced(state, stored=True)
+
+
+def _replaced(state: Any, **changes: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(state, **changes)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[ConversationEvent]:
+    """A handful of people who write, hear, change and turn out to be one another."""
+    people = ["ana", "bo", "cy", "di"]
+    events: list[ConversationEvent] = []
+    for number in range(draw(st.integers(1, 12))):
+        who = draw(st.sampled_from(people))
+        seconds = draw(st.integers(0, 50))
+        kind = draw(st.sampled_from(["message", "status", "changed", "richer"]))
+        if kind == "message":
+            shown = {"name": draw(st.sampled_from(["A", "B"])), "wa_id": draw(st.sampled_from(["1", "2"]))}
+            events.append(message(f"m{number}", who, seconds=seconds, shown=shown))
+        elif kind == "richer":
+            events.append(message(f"r{number}", who, seconds=seconds, message_type="unsupported", text=""))
+            events.append(message(f"r{number}", who, seconds=seconds, message_type="image", text="caption"))
+        elif kind == "status":
+            words = draw(
+                st.lists(st.sampled_from(["sent", "delivered", "read", "failed"]), min_size=1, max_size=4)
+            )
+            events.extend(
+                status(f"o{who}{number}", word, who, seconds=seconds + place)
+                for place, word in enumerate(words)
+            )
+        else:
+            events.append(changed(who, seconds=seconds, phone_lost=draw(st.booleans()), wa_id="9"))
+    if draw(st.booleans()):
+        loser, winner = draw(st.permutations(people))[:2]
+        events.append(merged(loser, winner, seconds=draw(st.integers(0, 50))))
+    return events
+
+
+@settings(max_examples=150, deadline=None)
+@given(histories(), st.data())
+def test_any_order_repetition_and_batching_ends_the_same(
+    history: list[ConversationEvent], data: st.DataObject
+) -> None:
+    """However events are shuffled, repeated and cut into batches, a CRM is told the same."""
+    straight = Tables()
+    straight.fold(*history)
+    shuffled = Tables()
+    order = data.draw(st.permutations([*history, *history[: len(history) // 2]]))
+    while order:
+        size = data.draw(st.integers(1, len(order)))
+        shuffled.fold(*order[:size])
+        order = order[size:]
+    assert shuffled.meaning() == straight.meaning()
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories())
+def test_a_second_fold_of_the_same_events_changes_no_row(history: list[ConversationEvent]) -> None:
+    """Folding again what was folded moves no version, so nothing is written."""
+    tables = Tables()
+    tables.fold(*history)
+    assert tables.fold(*history) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "final"),
+    [
+        (["sent", "delivered", "read"], "read"),
+        (["read", "delivered", "sent"], "read"),
+        (["failed", "sent"], "failed"),
+        (["delivered", "failed"], "delivered"),
+        (["failed", "delivered"], "delivered"),
+        (["read", "played"], "played"),
+        (["sent", "in_orbit"], "sent"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else value,
+)
+def test_a_status_is_the_furthest_seen(words: list[str], final: str) -> None:
+    """Statuses only move forward; delivered beats failed; an unknown word decides nothing."""
+    tables = Tables()
+    tables.fold(*(status("out", word, "ana", seconds=place) for place, word in enumerate(words)))
+    assert activity_view(tables.activities["out"].facts).status == final
+
+
+def test_the_reason_of_a_failure_is_kept_beside_delivered() -> None:
+    """One device failed and another got it: the status is delivered and the reason can be read."""
+    from connector.events import StatusError
+
+    tables = Tables()
+    error = StatusError(code=131026, title="Message undeliverable")
+    tables.fold(status("out", "failed", "ana", errors=[error]), status("out", "delivered", "ana", seconds=1))
+    view = activity_view(tables.activities["out"].facts)
+    assert view.status == "delivered"
+    assert "131026 Message undeliverable" in view.body
+
+
+def test_a_status_without_a_person_waits_for_its_message() -> None:
+    """A status of an unknown person makes no contact; its message gives it one."""
+    tables = Tables()
+    tables.fold(status("out", "read", None))
+    assert tables.contacts == {}
+    assert tables.activities["out"].contact_id is None
+    tables.fold(message("out", "ana", direction="outbound"))
+    assert tables.activities["out"].contact_id == contact("ana")
+    assert activity_view(tables.activities["out"].facts).status == "read"
+
+
+def test_a_message_knows_its_person_better_than_a_status() -> None:
+    """A status found its person by alias only; the message's own person wins, whichever came first."""
+    for order in ((0, 1), (1, 0)):
+        events: list[ConversationEvent] = [
+            status("out", "sent", "bo"),
+            message("out", "ana", direction="outbound"),
+        ]
+        tables = Tables()
+        for place in order:
+            tables.fold(events[place])
+        assert tables.activities["out"].contact_id == contact("ana")
+
+
+def test_a_lost_phone_is_cleared_and_a_newer_one_stays() -> None:
+    """A number that moved to somebody else is gone; a number shown after that is the person's."""
+    facts = contact_facts(message("a", "ana", shown={"phone": "+1", "wa_id": "1"}))
+    lost = merge_contact_facts(facts, contact_facts(changed("ana", seconds=5, phone_lost=True, phone="+1")))
+    assert contact_profile(lost).phone == ""
+    newer = contact_facts(message("b", "ana", seconds=9, shown={"phone": "+2", "wa_id": "2"}))
+    assert contact_profile(merge_contact_facts(newer, lost)).phone == "+2"
+
+
+def test_a_long_text_is_cut_visibly() -> None:
+    """What is left out of a body is said, and the limit holds."""
+    facts = merge_activity_facts({}, message_facts(message("a", "ana", text="x" * 50_000)))
+    body = activity_view(facts).body
+    assert len(body) <= BODY_LIMIT
+    assert "[cut: 50," in body
+    assert cut("short", 10) == "short"
