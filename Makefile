@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check up lock schemas clean
+.PHONY: help demo test check bench up lock schemas clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ check: $(STAMP) ## Lint, types, import contracts, generated files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/connector schemas --check
+
+bench: $(STAMP) ## Measure a backlog of 10,000 updates and write docs/performance.md
+	@$(BIN)/python tests/bench/backlog.py
 
 up: $(STAMP) ## Start the whole stack here, with the simulators
 	@$(BIN)/connector up --sandbox

@@ -6,6 +6,7 @@ only their settings point here.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -67,6 +68,7 @@ class LocalDeployment:
         self._on_change = on_change
         self.stack = EmbeddedStack(self._data_dir)
         self.supervisor: Supervisor | None = None
+        self._more: list[Supervisor] = []
         self.hubspot_url = ""
         self.ingress_urls: list[str] = []
         self.env: dict[str, str] = {}
@@ -96,28 +98,46 @@ class LocalDeployment:
         await migrate(self.stack.database_url)
         kafka = KafkaSettings(bootstrap_servers=self.stack.bootstrap_servers)
         await create_topics(kafka, partitions=EMBEDDED_PARTITIONS, replication=1)
-        sandbox_port, *ports = free_ports(1 + len(self._roles))
+        sandbox_port = free_ports(1)[0]
         self.hubspot_url = f"http://127.0.0.1:{sandbox_port}" if self._sandbox else ""
         self.env = self._environment()
         programs = [self._sandbox_program(sandbox_port)] if self._sandbox else []
-        programs += [
-            self._role_program(role, replica=self._roles[:place].count(role), port=port)
-            for place, (role, port) in enumerate(zip(self._roles, ports, strict=True))
+        programs += self._role_programs(self._roles)
+        self.supervisor = await self._supervise(programs, self.log_dir)
+
+    async def start_more(self, roles: Sequence[str]) -> Supervisor:
+        """Start further roles beside the running ones; they are ready when this returns."""
+        log_dir = self._data_dir / f"logs-{len(self._more) + 2}"
+        supervisor = await self._supervise(self._role_programs(roles), log_dir)
+        self._more.append(supervisor)
+        return supervisor
+
+    def _role_programs(self, roles: Sequence[str]) -> list[Program]:
+        ports = free_ports(len(roles))
+        return [
+            self._role_program(role, replica=roles[:place].count(role), port=port)
+            for place, (role, port) in enumerate(zip(roles, ports, strict=True))
         ]
+
+    async def _supervise(self, programs: Sequence[Program], log_dir: Path) -> Supervisor:
         self._say(f"starting {', '.join(program.name for program in programs)}")
-        self.log_dir.mkdir(parents=True, exist_ok=True)
-        self.supervisor = Supervisor(
-            programs, log_dir=self.log_dir, on_change=self._on_change, policy=self._policy
-        )
-        await self.supervisor.start()
-        for program in programs:
-            await self.supervisor.wait_ready(program.name, timeout=_READY_TIMEOUT)
+        await asyncio.to_thread(log_dir.mkdir, parents=True, exist_ok=True)
+        supervisor = Supervisor(programs, log_dir=log_dir, on_change=self._on_change, policy=self._policy)
+        await supervisor.start()
+        try:
+            for program in programs:
+                await supervisor.wait_ready(program.name, timeout=_READY_TIMEOUT)
+        except BaseException:
+            await supervisor.stop()
+            raise
+        return supervisor
 
     async def stop(self) -> None:
         """Stop the roles, then the engines."""
-        if self.supervisor is not None:
-            await self.supervisor.stop()
-            self.supervisor = None
+        for supervisor in (*self._more, self.supervisor):
+            if supervisor is not None:
+                await supervisor.stop()
+        self._more, self.supervisor = [], None
         await self.stack.stop()
 
     async def __aenter__(self) -> Self:
