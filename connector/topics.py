@@ -47,7 +47,7 @@ WHATSAPP_UPDATES = Topic(
 )
 WHATSAPP_HISTORY = Topic(
     name="whatsapp.history",
-    key="the account (WABA id); for late media of an old message the customer",
+    key="WABA id, so that the late files of an import come after what they belong to",
     value=WhatsAppUpdate,
     retention_ms=30 * _DAY_MS,
     description="Imports of a number's earlier chats, a chunk of up to thousands of messages a record, verbatim.",

@@ -10,29 +10,46 @@ from connector.events.account import AccountEvent
 from connector.events.base import Event, Origin, Person, content_hash, make_event_id
 from connector.events.dead_letters import DeadLetter
 from connector.events.identity import ContactChanged, ContactMerged
-from connector.events.messages import AdReferral, Media, Message
+from connector.events.messages import (
+    AdReferral,
+    Amendment,
+    Direction,
+    Media,
+    Message,
+    MessageEdited,
+    MessageReacted,
+    MessageRevoked,
+    Via,
+)
 from connector.events.statuses import StatusChange, StatusError
 from connector.events.updates import UpdateKind, WhatsAppUpdate
 
 ConversationEvent = Annotated[
-    Message | StatusChange | ContactMerged | ContactChanged, Field(discriminator="type")
+    Message | MessageEdited | MessageRevoked | MessageReacted | StatusChange | ContactMerged | ContactChanged,
+    Field(discriminator="type"),
 ]
 
 __all__ = [
     "AccountEvent",
     "AdReferral",
+    "Amendment",
     "ContactChanged",
     "ContactMerged",
     "ConversationEvent",
     "DeadLetter",
+    "Direction",
     "Event",
     "Media",
     "Message",
+    "MessageEdited",
+    "MessageReacted",
+    "MessageRevoked",
     "Origin",
     "Person",
     "StatusChange",
     "StatusError",
     "UpdateKind",
+    "Via",
     "WhatsAppUpdate",
     "content_hash",
     "make_event_id",

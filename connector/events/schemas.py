@@ -11,6 +11,7 @@ from connector.events import AccountEvent, ConversationEvent, DeadLetter, WhatsA
 
 _VALUES: dict[str, Any] = {
     "whatsapp.updates": WhatsAppUpdate,
+    "whatsapp.history": WhatsAppUpdate,
     "conversation.events": ConversationEvent,
     "account.events": AccountEvent,
     "dead.letters": DeadLetter,

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from connector.errors import Rejected
-from connector.events import AccountEvent, Message, Origin, Person, StatusChange, WhatsAppUpdate
+from connector.events import (
+    AccountEvent,
+    Direction,
+    Message,
+    MessageEdited,
+    MessageReacted,
+    MessageRevoked,
+    Origin,
+    Person,
+    StatusChange,
+    Via,
+    WhatsAppUpdate,
+)
 from connector.identity.directory import Alias
 from connector.identity.rules import Change, Inquiry, Sighting
 from connector.whatsapp import people
+from connector.whatsapp.history import THREAD, is_past_message, read_past_message
 from connector.whatsapp.lenient import as_object, as_text
 from connector.whatsapp.messages import MessageParts, read_message
 from connector.whatsapp.numbers import e164
@@ -22,6 +35,8 @@ from connector.whatsapp.timestamps import fact_time
 
 # Kind, number, wamid, recipient and hash; an index has to hold it beside an alias.
 _EVENT_ID_LIMIT = 400
+# Messages that are about an earlier one and change how it reads.
+_AMENDING = frozenset({"edit", "revoke", "reaction"})
 # In these fields an update of no kind is one whose element has no form at all.
 _CONVERSATION_FIELDS = frozenset({"", "messages", "smb_message_echoes"})
 
@@ -44,9 +59,21 @@ class MessageReading:
 
     facts: Facts
     parts: MessageParts
-    direction: Literal["inbound", "outbound"]
+    direction: Direction
     person: Person
     change: Change | None
+    via: Via = "platform"
+    reported_status: str = ""
+
+    @property
+    def target(self) -> str:
+        """The wamid of the message that this one edits, deletes or reacts to; "" for any other."""
+        return self.parts.reply_to if self.parts.message_type in _AMENDING else ""
+
+    @property
+    def wamids(self) -> tuple[str, ...]:
+        """Its own id, and that of the message that it is about: either may tell whose it is."""
+        return (self.parts.wamid, self.target) if self.target else (self.parts.wamid,)
 
     @property
     def aliases(self) -> tuple[Alias, ...]:
@@ -65,19 +92,26 @@ class MessageReading:
             phone=phone_alias(self.person),
         )
 
-    def event(self, contact_id: UUID) -> Message:
-        """The canonical event, once the contact is known."""
-        facts, parts = self.facts, self.parts
+    def event(self, contact_id: UUID) -> Message | MessageEdited | MessageRevoked | MessageReacted:
+        """The canonical event, once the contact is known. An edit that holds no message is a message of its own."""
+        parts, target = self.parts, self.target
+        shared = self._shared(contact_id)
+        if target and parts.message_type == "reaction":
+            group_id = identifier(parts.content.get("group_id"))
+            return MessageReacted(target=target, emoji=parts.text, group_id=group_id, **shared)
+        if target and parts.message_type == "revoke":
+            return MessageRevoked(target=target, **shared)
+        if target and parts.edited is not None:
+            edited = parts.edited
+            return MessageEdited(
+                target=target,
+                message_type=edited.message_type,
+                text=edited.text,
+                media=edited.media,
+                content=edited.content,
+                **shared,
+            )
         return Message(
-            event_id=facts.event_id,
-            waba_id=facts.waba_id,
-            phone_number_id=facts.phone_number_id,
-            business_phone=facts.business_phone,
-            at=facts.at,
-            person=self.person.model_copy(update={"contact_id": contact_id}),
-            origin=facts.origin,
-            direction=self.direction,
-            wamid=parts.wamid,
             message_type=parts.message_type,
             text=parts.text,
             media=parts.media,
@@ -85,7 +119,24 @@ class MessageReading:
             referral=parts.referral,
             content=parts.content,
             errors=parts.errors,
+            reported_status=self.reported_status,
+            **shared,
         )
+
+    def _shared(self, contact_id: UUID) -> dict[str, Any]:
+        facts = self.facts
+        return {
+            "event_id": facts.event_id,
+            "waba_id": facts.waba_id,
+            "phone_number_id": facts.phone_number_id,
+            "business_phone": facts.business_phone,
+            "at": facts.at,
+            "person": self.person.model_copy(update={"contact_id": contact_id}),
+            "origin": facts.origin,
+            "direction": self.direction,
+            "wamid": self.parts.wamid,
+            "via": self.via,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,14 +195,16 @@ def read_update(update: WhatsAppUpdate, origin: Origin) -> Reading:
     if update.kind == "message":
         return _message(update, origin, direction="inbound")
     if update.kind == "echo":
-        return _message(update, origin, direction="outbound")
+        return _message(update, origin, direction="outbound", via="business_app")
     if update.kind == "status":
         return _status(update, origin)
+    if update.kind == "history" and is_past_message(update.update):
+        return _past_message(update, origin)
     return _account(update, origin)
 
 
 def _message(
-    update: WhatsAppUpdate, origin: Origin, *, direction: Literal["inbound", "outbound"]
+    update: WhatsAppUpdate, origin: Origin, *, direction: Direction, via: Via = "platform"
 ) -> MessageReading:
     raw = _object(update)
     facts = _facts(update, origin, raw.get("timestamp"))
@@ -162,7 +215,23 @@ def _message(
         read = people.sender if direction == "inbound" else people.addressee
         person, change = read(raw, update.contact), None
     return MessageReading(
-        facts=facts, parts=read_message(raw), direction=direction, person=person, change=change
+        facts=facts, parts=read_message(raw), direction=direction, person=person, change=change, via=via
+    )
+
+
+def _past_message(update: WhatsAppUpdate, origin: Origin) -> MessageReading:
+    """A message of the app's history. Who wrote it is told by whose number `from` is."""
+    raw = _object(update)
+    facts = _facts(update, origin, raw.get("timestamp"))
+    past = read_past_message(raw, thread=update.context.get(THREAD), business_phone=facts.business_phone)
+    return MessageReading(
+        facts=facts,
+        parts=read_message(raw),
+        direction=past.direction,
+        person=people.person(user_id=past.user_id, phone=past.phone, contact=update.contact),
+        change=None,
+        via="history",
+        reported_status=past.status,
     )
 
 

@@ -15,15 +15,11 @@ import asyncpg
 
 from connector.errors import Rejected
 from connector.events import Origin, WhatsAppUpdate
-from connector.identity.parked import discard_parked, find_parked
-from connector.identity.reading import MessageReading, Reading, StatusReading, read_update
-from connector.identity.routing import STAGE, Routing
-from connector.identity.store import load_directory, save_directory
-from connector.state.database import transaction
-from connector.state.offsets import store_offsets
+from connector.identity.batches import route_batch
+from connector.identity.reading import Reading, read_update
+from connector.identity.routing import STAGE
 from connector.streams.codec import decode
 from connector.streams.outcomes import Dead, Outcome, Record
-from connector.streams.outgoing import queue_outgoing
 from connector.topics import WHATSAPP_UPDATES, Topic
 
 
@@ -45,36 +41,10 @@ class RouteStage:
 
     async def handle(self, records: Sequence[Record]) -> Sequence[Outcome]:
         """Route one batch. Raises `Transient` when the database is away or asks to repeat; nothing is kept then."""
-        readings = [_read(record) for record in records]
-        messages = [reading for reading in readings if isinstance(reading, MessageReading)]
-        async with transaction(self._pool) as connection:
-            directory = await load_directory(
-                connection,
-                shown={alias for message in messages for alias in message.aliases},
-                wamids={message.parts.wamid for message in messages},
-                inquiries=[reading.inquiry for reading in readings if isinstance(reading, StatusReading)],
-            )
-            routing = Routing(directory)
-            outcomes = routing.route(readings)
-            await save_directory(
-                connection,
-                directory,
-                messages=routing.messages,
-                parked=routing.parked,
-                conflicts=routing.conflicts,
-            )
-            # After the messages are recorded: whoever parked a status of one of them meanwhile is through by now.
-            candidates = await find_parked(
-                connection,
-                wamids=[message.wamid for message in routing.messages],
-                aliases=directory.newly_held,
-            )
-            await discard_parked(connection, routing.release(candidates))
-            await queue_outgoing(connection, stage=STAGE, records=routing.outgoing)
-            await store_offsets(connection, schema="identity", offsets=records)
-        if routing.outgoing:
+        routed = await route_batch(self._pool, [_read(record) for record in records], offsets=records)
+        if routed.queued:
             self._on_queued()
-        return outcomes
+        return routed.outcomes
 
 
 def _read(record: Record) -> Reading | Dead:

@@ -72,6 +72,12 @@ class Routing:
         contact_id = self.directory.messages.get(wamid)
         if contact_id is None:
             if not reading.aliases:
+                # A deletion in the app need not say to whom; the message that it deletes does.
+                contact_id = self.directory.messages.get(reading.target)
+            if contact_id is not None:
+                self._record(reading, contact_id)
+                return Done(produce=(_encoded(reading.event(contact_id), key=str(contact_id)),))
+            if not reading.aliases:
                 return Dead(
                     cause="no_person",
                     reason="A message shows neither a phone nor a user id: nobody's timeline can have it.",

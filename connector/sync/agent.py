@@ -39,7 +39,7 @@ class SyncStage:
     ) -> None:
         self.name = f"sync-{sink}"
         self.batch_size = settings.fold_batch
-        self._tables = SinkTables(schema=sink)
+        self._tables = SinkTables(schema=sink, keep_deleted_text=settings.keep_deleted_text)
         self._pool = pool
         self._most_waiting = settings.max_waiting
         self._wake = wake

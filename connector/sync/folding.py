@@ -39,9 +39,10 @@ _ACTIVITY_COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SinkTables:
-    """One sink's schema, and the fold into it."""
+    """One sink's schema, and the fold into it. `keep_deleted_text`: of messages that their author deleted."""
 
     schema: str
+    keep_deleted_text: bool = False
 
     async def apply(
         self,
@@ -56,7 +57,14 @@ class SinkTables:
         named = [event for event, _ in events]
         contacts = await self._load_contacts(connection, contacts_named(named))
         activities = await self._load_activities(connection, wamids_named(named))
-        result = fold(events, contacts=contacts, activities=activities, now=now, replay=replay)
+        result = fold(
+            events,
+            contacts=contacts,
+            activities=activities,
+            now=now,
+            replay=replay,
+            keep_deleted_text=self.keep_deleted_text,
+        )
         await self._store_contacts(connection, result.contacts)
         await self._store_activities(connection, result.activities)
         if result.moved:

@@ -11,17 +11,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.events import AdReferral, Media, content_hash
-from connector.whatsapp.lenient import as_list, as_object, as_text
+from connector.whatsapp.lenient import as_int, as_list, as_object, as_text
 from connector.whatsapp.text import NAME_LIMIT, identifier, storable_json
 
 _MEDIA = frozenset({"image", "video", "audio", "voice", "document", "sticker"})
+# WhatsApp takes files of up to 2 GB.
+_IMPLAUSIBLE_SIZE = 10**12
 # Said by other fields of the event; everything else that Meta sent stays in `content`.
 _LIFTED = frozenset({"id", "from", "from_user_id", "to", "to_user_id", "timestamp", "type", "errors"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MessageParts:
-    """The parts of one message; who, when and in which direction are read elsewhere."""
+    """The parts of one message; who, when and in which direction are read elsewhere.
+
+    `edited`: what the message named by `reply_to` says from now on, when this one is an edit.
+    """
 
     wamid: str
     message_type: str
@@ -31,6 +36,7 @@ class MessageParts:
     referral: AdReferral | None
     content: dict[str, Any]
     errors: list[dict[str, Any]]
+    edited: MessageParts | None = None
 
 
 def read_message(raw: Mapping[str, Any]) -> MessageParts:
@@ -45,7 +51,14 @@ def read_message(raw: Mapping[str, Any]) -> MessageParts:
         referral=_referral(raw.get("referral")),
         content=_content(message_type, raw),
         errors=[storable_json(error) for error in as_list(raw.get("errors")) if isinstance(error, dict)],
+        edited=_edited(raw.get("edit")) if message_type == "edit" else None,
     )
+
+
+def _edited(part: object) -> MessageParts | None:
+    """`edit` inside `edit` is not a thing: one level, whatever is nested."""
+    inner = as_object(as_object(part).get("message"))
+    return read_message(inner) if inner and _type(inner) != "edit" else None
 
 
 def wamid_of(raw: Mapping[str, Any]) -> str:
@@ -152,7 +165,14 @@ def _media(message_type: str, part: object) -> Media:
         filename=as_text(media.get("filename"), limit=NAME_LIMIT),
         caption=as_text(media.get("caption")),
         voice=message_type == "voice" or media.get("voice") is True,
+        size=_size(media.get("file_size")),
     )
+
+
+def _size(value: object) -> int | None:
+    """Bytes; seen as text and as a number."""
+    size = as_int(value)
+    return size if size is not None and 0 <= size < _IMPLAUSIBLE_SIZE else None
 
 
 def _reply_to(message_type: str, raw: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@
   later); rank, then time, then content decide, so any order of arrival ends the same.
 * `status`: forward only. `failed` may come beside `delivered` (the person has two devices): delivered wins,
   the reason stays in `failure`. https://developers.facebook.com/docs/whatsapp → message status.
+* edits, deletions and reactions: amendments.py.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import json
 from typing import Any
 
 from connector.events import Message, StatusChange
+from connector.sync.core.amendments import emptied, merge_amendments
 from connector.sync.core.contacts import milliseconds
+from connector.sync.core.excerpt import excerpt
 
 ActivityFacts = dict[str, Any]
 
@@ -20,6 +23,7 @@ STATUS_RANK = {"accepted": 1, "sent": 2, "failed": 3, "delivered": 4, "read": 5,
 """How far a message got. A word that Meta adds later ranks 0: kept in `other_statuses`, shown by trace."""
 
 _POOR_TYPES = {"unsupported", "unknown", "media_placeholder", "errors"}
+_MOST_ERRORS = 10
 
 
 def message_facts(event: Message) -> ActivityFacts:
@@ -29,12 +33,18 @@ def message_facts(event: Message) -> ActivityFacts:
         "type": event.message_type,
         "text": event.text,
         "at": milliseconds(event),
+        "via": event.via,
         "business_phone": event.business_phone,
         "phone_number_id": event.phone_number_id,
     }
     person = event.person.phone or event.person.wa_id or event.person.username or event.person.bsuid
     if person:
         version["person"] = person
+    if event.person.name:
+        version["name"] = event.person.name
+    content = {name: part for name, part in event.content.items() if name not in _said_elsewhere(event)}
+    if content:
+        version["content"] = excerpt(content)
     if event.reply_to:
         version["reply_to"] = event.reply_to
     if event.media is not None:
@@ -42,21 +52,30 @@ def message_facts(event: Message) -> ActivityFacts:
     if event.referral is not None:
         version["referral"] = event.referral.model_dump(exclude_defaults=True)
     if event.errors:
-        version["errors"] = event.errors
-    return {"message": version}
+        version["errors"] = event.errors[:_MOST_ERRORS]
+    facts: ActivityFacts = {"message": version}
+    if event.reported_status and event.direction == "outbound":
+        facts |= _status_word(event.reported_status, milliseconds(event))
+    return facts
+
+
+def _said_elsewhere(event: Message) -> set[str]:
+    """The parts of `content` that typed fields of the event repeat."""
+    said = {"history_context"}
+    if event.media is not None:
+        said.add(event.message_type)
+    if event.referral is not None:
+        said.add("referral")
+    return said
 
 
 def status_facts(event: StatusChange) -> ActivityFacts:
     """What one status says."""
     at = milliseconds(event)
-    rank = STATUS_RANK.get(event.status, 0)
     facts: ActivityFacts = {
         "numbers": {"business_phone": event.business_phone, "phone_number_id": event.phone_number_id}
     }
-    if rank == 0:
-        facts["other_statuses"] = [[event.status, at]]
-    else:
-        facts["status"] = [event.status, at]
+    facts |= _status_word(event.status, at)
     if event.errors:
         error = event.errors[0]
         facts["failure"] = [error.code or 0, error.details or error.message or error.title, at]
@@ -65,9 +84,16 @@ def status_facts(event: StatusChange) -> ActivityFacts:
     return facts
 
 
-def _message_order(version: dict[str, Any]) -> tuple[int, int, str]:
-    rich = 0 if version["type"] in _POOR_TYPES else 1
-    return rich, version["at"], json.dumps(version, sort_keys=True)
+def _status_word(word: str, at: int) -> ActivityFacts:
+    return {"status": [word, at]} if word in STATUS_RANK else {"other_statuses": [[word, at]]}
+
+
+def _message_order(version: dict[str, Any]) -> tuple[bool, bool, int, str, str]:
+    rich = version["type"] not in _POOR_TYPES
+    live = version.get("via") != "history"
+    # What a deletion leaves decides first: emptied and whole versions then compare alike, whichever came first.
+    left = json.dumps(emptied(version), sort_keys=True)
+    return rich, live, version["at"], left, json.dumps(version, sort_keys=True)
 
 
 def _status_order(status: list[Any]) -> tuple[int, int]:
@@ -76,10 +102,10 @@ def _status_order(status: list[Any]) -> tuple[int, int]:
 
 def merge_activity_facts(left: ActivityFacts, right: ActivityFacts) -> ActivityFacts:
     """The union of two folds of one message."""
-    merged: ActivityFacts = {}
+    merged: ActivityFacts = merge_amendments(left, right)
     messages = [facts["message"] for facts in (left, right) if "message" in facts]
     if messages:
-        merged["message"] = max(messages, key=_message_order)
+        merged["message"] = messages[0] if len(messages) == 1 else max(messages, key=_message_order)
     statuses = [facts["status"] for facts in (left, right) if "status" in facts]
     if statuses:
         merged["status"] = max(statuses, key=_status_order)

@@ -14,8 +14,9 @@ from enum import IntEnum
 from typing import Any, TypeVar
 from uuid import UUID
 
-from connector.events import ContactMerged, ConversationEvent, Message, StatusChange
+from connector.events import Amendment, ContactMerged, ConversationEvent, Message, StatusChange
 from connector.sync.core.activities import ActivityFacts, merge_activity_facts, message_facts, status_facts
+from connector.sync.core.amendments import amendment_facts, without_deleted_text
 from connector.sync.core.contacts import ContactFacts, contact_facts, merge_contact_facts
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,7 +96,14 @@ def contacts_named(events: Iterable[ConversationEvent]) -> set[UUID]:
 
 def wamids_named(events: Iterable[ConversationEvent]) -> set[str]:
     """The messages that a fold of these events needs to know."""
-    return {event.wamid for event in events if isinstance(event, Message | StatusChange)}
+    return {name for event in events if (name := _subject(event)) is not None}
+
+
+def _subject(event: ConversationEvent) -> str | None:
+    """The wamid of the message that the event tells something about; None when it is about people only."""
+    if isinstance(event, Amendment):
+        return event.target
+    return event.wamid if isinstance(event, Message | StatusChange) else None
 
 
 def resolve(contact_id: UUID, redirects: Mapping[UUID, UUID]) -> UUID:
@@ -116,8 +124,12 @@ def fold(
     activities: Mapping[str, ActivityState],
     now: datetime,
     replay: bool = False,
+    keep_deleted_text: bool = False,
 ) -> FoldResult:
-    """Fold a batch. `contacts` holds every contact that is named, with the targets of its redirects."""
+    """Fold a batch. `contacts` holds every contact that is named, with the targets of its redirects.
+
+    Of a message that its author deleted the facts keep no text, unless `keep_deleted_text`.
+    """
     people = dict(contacts)
     redirects = {state.contact_id: state.redirect_to for state in people.values() if state.redirect_to}
     moved = _link_merges(events, redirects)
@@ -141,13 +153,15 @@ def fold(
     for wamid, news in messages.items():
         known = activities.get(wamid, ActivityState(wamid=wamid))
         facts = _merge_versions(known.facts, news.facts)
+        if not keep_deleted_text:
+            facts = without_deleted_text(facts)
         owner = UUID(facts["owner"][1]) if "owner" in facts else None
         holder = resolve(owner, redirects) if owner is not None else None
         if facts == known.facts and holder == known.contact_id and known.stored:
             continue
         priority = Priority.REPLAY if replay else news.priority
         after = _ahead(known, facts, priority=priority, fresh_at=news.fresh_at, now=now)
-        keep_position = known.position is not None and news.priority is Priority.STATUS
+        keep_position = known.position is not None and not news.has_message
         changed_messages.append(
             replace(
                 after,
@@ -165,17 +179,18 @@ class _PersonNews:
 
     facts: ContactFacts = field(default_factory=dict)
     fresh_at: datetime = LONG_AGO
-    priority: Priority = Priority.STATUS
+    priority: Priority = Priority.REPLAY
 
 
 @dataclass(slots=True)
 class _MessageNews:
-    """What one batch says about one message."""
+    """What one batch says about one message. `position`: of the message itself, once the batch has it."""
 
     position: Position
+    has_message: bool = False
     facts: ActivityFacts = field(default_factory=dict)
     fresh_at: datetime = LONG_AGO
-    priority: Priority = Priority.STATUS
+    priority: Priority = Priority.REPLAY
 
 
 def _link_merges(
@@ -199,32 +214,62 @@ def _gather(
     messages: dict[str, _MessageNews] = {}
     for event, position in events:
         contact_id = event.person.contact_id
-        if isinstance(event, Message | StatusChange):
-            is_message = isinstance(event, Message)
-            facts = message_facts(event) if isinstance(event, Message) else status_facts(event)
-            if contact_id is not None:
-                facts["owner"] = [int(is_message), str(contact_id)]
-            news = messages.setdefault(event.wamid, _MessageNews(position=position))
-            news.facts = _merge_versions(news.facts, facts)
+        priority = _class_of(event)
+        wamid = _subject(event)
+        if wamid is not None:
+            news = messages.setdefault(wamid, _MessageNews(position=position))
+            news.facts = _merge_versions(news.facts, _facts_about_message(event))
             news.fresh_at = max(news.fresh_at, event.at)
-            if is_message:
+            news.priority = min(news.priority, priority)
+            if isinstance(event, Message):
                 news.position = position
-                news.priority = Priority.LIVE
+                news.has_message = True
         if contact_id is None:
             continue
         person = persons.setdefault(resolve(contact_id, redirects), _PersonNews())
         person.facts = merge_contact_facts(person.facts, contact_facts(event))
         person.fresh_at = max(person.fresh_at, event.at)
-        if not isinstance(event, StatusChange):
-            person.priority = Priority.LIVE
+        person.priority = min(person.priority, priority)
     return persons, messages
+
+
+def _class_of(event: ConversationEvent) -> Priority:
+    """An import of old chats waits behind everything that happens now, as a replay does."""
+    if isinstance(event, Message | Amendment) and event.via == "history":
+        return Priority.REPLAY
+    return Priority.STATUS if isinstance(event, StatusChange) else Priority.LIVE
+
+
+def _facts_about_message(event: ConversationEvent) -> ActivityFacts:
+    """What the event says about its message, and whose message that makes it."""
+    if isinstance(event, Message):
+        facts, certainty = message_facts(event), _Owner.STATED
+    elif isinstance(event, Amendment):
+        facts, certainty = amendment_facts(event), _Owner.IN_THE_CHAT
+    else:
+        assert isinstance(event, StatusChange), "events about people only have no message"
+        facts, certainty = status_facts(event), _Owner.GUESSED
+    if event.person.contact_id is not None:
+        facts["owner"] = [int(certainty), str(event.person.contact_id)]
+    return facts
+
+
+class _Owner(IntEnum):
+    """How well an event knows whose message it is about; the best wins."""
+
+    GUESSED = 0
+    """A status may know its person by alias only."""
+    IN_THE_CHAT = 1
+    """Somebody edited, deleted or reacted to it."""
+    STATED = 2
+    """The message itself."""
 
 
 def _merge_versions(left: ActivityFacts, right: ActivityFacts) -> ActivityFacts:
     merged = merge_activity_facts(left, right)
     owners = [facts["owner"] for facts in (left, right) if "owner" in facts]
     if owners:
-        merged["owner"] = max(owners)  # a message knows its person, a status may only guess by alias
+        merged["owner"] = max(owners)
     return merged
 
 

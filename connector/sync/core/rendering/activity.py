@@ -1,0 +1,149 @@
+"""One message's facts → label, text and details: which family renders it, and what stands below the line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from connector.sync.core.rendering.amendments import (
+    deleted_line,
+    deletion_of_nothing,
+    edit_of_nothing,
+    edited,
+    edited_line,
+)
+from connector.sync.core.rendering.contacts import contacts
+from connector.sync.core.rendering.interactive import interactive, template_button
+from connector.sync.core.rendering.location import location
+from connector.sync.core.rendering.media import media, media_placeholder
+from connector.sync.core.rendering.order import order
+from connector.sync.core.rendering.parts import Part, Version
+from connector.sync.core.rendering.reactions import reaction, reaction_lines, speaker
+from connector.sync.core.rendering.surroundings import ad_lines, channel_line, reply_lines
+from connector.sync.core.rendering.system import system
+from connector.sync.core.rendering.unknown import unknown
+from connector.sync.core.rendering.unsupported import error_lines, unsupported
+from connector.sync.core.rendering.wording import joined, one_line
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rendering:
+    """`label` names the kind of message, `text` is what it says, `details` stand below the line."""
+
+    label: str
+    direction: str
+    at: int
+    text: str
+    details: list[str]
+
+
+def render(facts: dict[str, Any]) -> Rendering:
+    """How the message reads today, with everything that has happened to it."""
+    version: dict[str, Any] | None = facts.get("message")
+    if version is None:
+        return _unseen(facts)
+    edit, revoked = facts.get("edit"), facts.get("revoked")
+    part = _part(version if edit is None else edited(version, edit))
+    lines, details = part.lines, part.details
+    if revoked is not None:
+        kept = version.get("text") or (edit or {}).get("text")
+        lines, details = [deleted_line(revoked), *(["", *lines] if kept else [])], details if kept else []
+    details = [*details, channel_line(version), *reply_lines(version), *ad_lines(version)]
+    if edit is not None and revoked is None:
+        details.append(edited_line(edit))
+    details.extend(reaction_lines(facts.get("reactions", {})))
+    details.extend(error_lines(version.get("errors", ())))
+    details.extend(_failure_lines(facts))
+    return Rendering(
+        label=part.label,
+        direction=version["direction"],
+        at=version["at"],
+        text="\n".join(lines) or f"[{part.label}]",
+        details=details,
+    )
+
+
+def _unseen(facts: dict[str, Any]) -> Rendering:
+    """A message of which only its statuses, or what was done to it, are known."""
+    edit, revoked, reactions = facts.get("edit"), facts.get("revoked"), facts.get("reactions", {})
+    sent: list[Any] | None = facts.get("status") or facts.get("failure")
+    label, lines = "message", ["Outgoing message. Its content was not seen by the connector."]
+    details: list[str] = []
+    direction, at = "outbound", 0
+    if sent is not None:
+        at = sent[1] if "status" in facts else sent[-1]
+    if revoked is not None:
+        at, direction, _ = revoked
+        lines = [f"{deleted_line(revoked)}. Its content was not seen by the connector."]
+    elif edit is not None:
+        part = _part({**edit, "at": edit["at"]})
+        label, lines, details = part.label, part.lines, [*part.details, edited_line(edit)]
+        at, direction = edit["at"], edit["direction"]
+    elif reactions and not sent:
+        _, at, direction, who = max(reactions.values(), key=lambda one: (one[1], one[0]))
+        label = "reaction"
+        lines = reaction_lines(reactions) or [f"{speaker(direction, who)} took a reaction back".capitalize()]
+        details = ["To a message that the connector has not seen"]
+        reactions = {}
+    numbers = facts.get("numbers", {})
+    number = one_line(numbers.get("business_phone") or numbers.get("phone_number_id"), limit=100)
+    if number:
+        details = [*details, f"WhatsApp number: {number}"]
+    return Rendering(
+        label=label,
+        direction="outbound" if sent else direction,
+        at=at,
+        text="\n".join(lines),
+        details=[*details, *reaction_lines(reactions), *_failure_lines(facts)],
+    )
+
+
+def _part(version: Version) -> Part:
+    family = _FAMILIES.get(str(version["type"]), unknown)
+    if family in _READ_FROM_CONTENT and not version.get("content") and version.get("text"):
+        # The typed part is not there (a deletion, a row of an older version): the text says what it can.
+        return _text(version)
+    return family(version)
+
+
+def _text(version: Version) -> Part:
+    text = version.get("text", "")
+    return Part(label=str(version["type"]), lines=[text] if text.strip() else [])
+
+
+def _welcome(_version: Version) -> Part:
+    return Part(label="notice", lines=["Opened the chat for the first time"])
+
+
+def _failure_lines(facts: dict[str, Any]) -> list[str]:
+    failure = facts.get("failure")
+    if not failure:
+        return []
+    return [joined("Not delivered to a device:", one_line(failure[0] or ""), one_line(failure[1]), by=" ")]
+
+
+_FAMILIES: dict[str, Callable[[Version], Part]] = {
+    "text": _text,
+    "image": media,
+    "video": media,
+    "audio": media,
+    "voice": media,
+    "document": media,
+    "sticker": media,
+    "media_placeholder": media_placeholder,
+    "location": location,
+    "contacts": contacts,
+    "interactive": interactive,
+    "button": template_button,
+    "order": order,
+    "reaction": reaction,
+    "edit": edit_of_nothing,
+    "revoke": deletion_of_nothing,
+    "system": system,
+    "unsupported": unsupported,
+    "errors": unsupported,
+    "unknown": unsupported,
+    "request_welcome": _welcome,
+}
+_READ_FROM_CONTENT = frozenset({location, contacts, interactive, template_button, order, unsupported})
