@@ -13,7 +13,7 @@ from connector.errors import Rejected
 from connector.events.dead_letters import DeadLetter
 from connector.ingress.splitting import KeyedUpdate, post_id_of, split_updates
 from connector.streams.codec import EncodedRecord, encode
-from connector.topics import DEAD_LETTERS, WHATSAPP_UPDATES
+from connector.topics import DEAD_LETTERS, WHATSAPP_HISTORY, WHATSAPP_UPDATES
 
 STAGE = "ingress"
 
@@ -63,8 +63,12 @@ def take_in(body: bytes, *, received_at: datetime) -> Intake:
 
 def _encoded(keyed: KeyedUpdate) -> EncodedRecord:
     key, update = keyed
+    # An import of old chats must not stand in the way of what people write now.
+    topic, key = (
+        (WHATSAPP_HISTORY, update.waba_id or key) if update.kind == "history" else (WHATSAPP_UPDATES, key)
+    )
     try:
-        record = encode(WHATSAPP_UPDATES, key=key, value=update, origin=STAGE)
+        record = encode(topic, key=key, value=update, origin=STAGE)
     except (ValueError, RecursionError) as error:  # pydantic refuses more than about 250 levels
         raise Rejected(
             f"An update of a signed POST cannot be written: {error}.",

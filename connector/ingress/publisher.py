@@ -25,8 +25,9 @@ from connector.streams.backoff import backoff
 from connector.streams.codec import EncodedRecord
 from connector.telemetry.health import StageHealth
 from connector.telemetry.metrics import INGRESS_BROKER_SECONDS, INGRESS_PRODUCERS_REPLACED
-from connector.topics import DEAD_LETTERS, WHATSAPP_UPDATES
+from connector.topics import DEAD_LETTERS, WHATSAPP_HISTORY, WHATSAPP_UPDATES
 
+_WRITTEN = (WHATSAPP_UPDATES, WHATSAPP_HISTORY, DEAD_LETTERS)
 _RECORD_OVERHEAD = 512
 """Bytes of headers, futures and bookkeeping a record in flight, measured roughly."""
 _SENDS_BETWEEN_YIELDS = 64
@@ -168,7 +169,7 @@ class KafkaPublisher:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
                 await producer.start()
-                for topic in (WHATSAPP_UPDATES, DEAD_LETTERS):
+                for topic in _WRITTEN:
                     await producer.partitions_for(topic.full_name(self._kafka.topic_prefix))
         except BaseException:
             await _close_unflushed(producer)
@@ -177,7 +178,7 @@ class KafkaPublisher:
 
     def _describe(self, error: BaseException) -> str:
         if isinstance(error, UnknownTopicOrPartitionError):
-            names = [topic.full_name(self._kafka.topic_prefix) for topic in (WHATSAPP_UPDATES, DEAD_LETTERS)]
+            names = [topic.full_name(self._kafka.topic_prefix) for topic in _WRITTEN]
             return f"A topic of {' and '.join(names)} does not exist."
         return f"Kafka does not answer at {self._kafka.bootstrap_servers}: {error!r}."
 

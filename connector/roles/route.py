@@ -1,9 +1,13 @@
-"""The role `route`: the stage, the relay of what it queued, and the health port, until told to stop."""
+"""The role `route`: its two stages, the relay of what they queued, and the health port, until told to stop.
+
+One stage for what happens now and one for imports of old chats, each with a consumer group of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
+from connector.identity.history_stage import HistoryStage
 from connector.identity.role import RouteStage
 from connector.roles.parts import run_parts
 from connector.settings import Settings
@@ -24,13 +28,16 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         settings.database.url.get_secret_value(), size=settings.database.pool_size, application="route"
     )
     stage = RouteStage(pool, on_queued=wake.set)
+    history = HistoryStage(pool, on_queued=wake.set)
     producer = DurableProducer(settings.kafka, client="connector-route-relay")
-    health, relay_health = StageHealth("route"), StageHealth("route-relay")
+    health, history_health = StageHealth(stage.name), StageHealth(history.name)
+    relay_health = StageHealth("route-relay")
     try:
         await run_parts(
             run_stage(stage, settings, stop=stop, health=health),
+            run_stage(history, settings, stop=stop, health=history_health),
             run_relay(pool, stage=stage.name, sender=producer, wake=wake, stop=stop, health=relay_health),
-            serve_health(settings.health, [health, relay_health], stop=stop),
+            serve_health(settings.health, [health, history_health, relay_health], stop=stop),
         )
     finally:
         await producer.stop()

@@ -12,15 +12,18 @@ from connector.streams.outcomes import Dead, Record
 from connector.topics import DEAD_LETTERS
 
 
-def dead_letter_record(record: Record, verdict: Dead, *, stage: str, at: datetime) -> EncodedRecord:
+def dead_letter_record(
+    record: Record, verdict: Dead, *, stage: str, at: datetime, part: str = ""
+) -> EncodedRecord:
     """The record for `dead.letters`. The same record dying in the same stage for the same cause has the same id.
+
+    `part` names what of a record died when the rest of it lives on; the record's value is then that part's.
 
     Key and value are kept exactly (a tombstone becomes empty bytes); headers become text, for people, and may
     lose bytes that are not UTF-8.
     """
-    event_id = f"dead:{stage}:" + content_hash(
-        [record.topic, record.partition, record.offset, verdict.cause, record.timestamp]
-    )
+    place = [record.topic, record.partition, record.offset, verdict.cause, record.timestamp]
+    event_id = f"dead:{stage}:" + content_hash([*place, part] if part else place)
     letter = DeadLetter(
         event_id=event_id,
         stage=stage,
