@@ -12,6 +12,7 @@ ROLES = {
     "ingress": "connector.roles.ingress",
     "route": "connector.roles.route",
     "sync-hubspot": "connector.roles.sync_hubspot",
+    "sync-salesforce": "connector.roles.sync_salesforce",
 }
 """Role → the module whose `run` is it."""
 

@@ -1,0 +1,76 @@
+"""Salesforce behind the CRM port."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+from connector.crm.port import (
+    Activity,
+    ActivityChange,
+    ActivityQuery,
+    ContactUpsert,
+    Retired,
+    SetupReport,
+    WriteResult,
+)
+from connector.crm.salesforce import activities, contacts, retirement, rows, setup
+from connector.crm.salesforce.client import SalesforceClient
+from connector.crm.salesforce.failures import SalesforceRefusal, as_connector_error
+from connector.settings import SalesforceSettings
+
+Answer = TypeVar("Answer")
+
+
+class Salesforce:
+    """One Salesforce org. A message is a Task upserted by its id, so that none is ever there twice."""
+
+    name = "salesforce"
+    contacts_per_call = rows.LIMIT
+    activities_per_call = rows.LIMIT
+    unique_activities = True
+
+    def __init__(self, settings: SalesforceSettings) -> None:
+        self.request_timeout = settings.request_timeout + 2.0
+        self._people = contacts.People(sobject=settings.person_object, company=settings.lead_company)
+        self._client = SalesforceClient(settings)
+
+    async def upsert_contacts(self, items: Sequence[ContactUpsert]) -> Sequence[WriteResult]:
+        """≤ 200 distinct contacts."""
+        return await _checked(contacts.upsert_contacts(self._client, items, self._people))
+
+    async def log_activities(self, items: Sequence[Activity]) -> Sequence[WriteResult]:
+        """≤ 200 distinct messages."""
+        return await _checked(activities.log_activities(self._client, items))
+
+    async def update_activities(self, items: Sequence[ActivityChange]) -> Sequence[WriteResult]:
+        """≤ 200 distinct records."""
+        return await _checked(activities.update_activities(self._client, items))
+
+    async def find_activities(self, items: Sequence[ActivityQuery]) -> Sequence[str | None]:
+        """≤ 200 messages."""
+        return await _checked(activities.find_activities(self._client, items))
+
+    async def find_contact(self, key: str) -> str | None:
+        """The record that carries our key, if there is one."""
+        return await _checked(contacts.find_contact(self._client, self._people.sobject, key))
+
+    async def retire_contact(self, record_id: str, *, created_by_us: bool) -> Retired:
+        """Delete or flag a record left over by a merge."""
+        return await _checked(retirement.retire_contact(self._client, record_id, created_by_us=created_by_us))
+
+    async def check_setup(self, *, create: bool) -> SetupReport:  # noqa: ARG002
+        """Look at our fields. They are made by an admin who deploys the package, so `create` changes nothing."""
+        return await _checked(setup.check_setup(self._client, self._people.sobject))
+
+    async def close(self) -> None:
+        """Let threads and connections go."""
+        await self._client.close()
+
+
+async def _checked(call: Awaitable[Answer]) -> Answer:
+    """What is left of a refusal after the items were told apart is nobody's item."""
+    try:
+        return await call
+    except SalesforceRefusal as refusal:
+        raise as_connector_error(refusal) from refusal

@@ -1,0 +1,173 @@
+"""The one seam to Salesforce: simple-salesforce's `restful` on a session of ours, in threads.
+
+Its traps, met here once: no timeouts, `https://` hard-coded, headers dropped at a retry, and a session refresh
+that logs in without end (simple-salesforce#804) and once a thread. So it gets a ready session id, never logs in
+itself, and one lock here opens a new session at most once a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+import urllib3
+from simple_salesforce import Salesforce
+from simple_salesforce.exceptions import SalesforceError, SalesforceExpiredSession
+
+from connector.crm.salesforce.failures import call_failure
+from connector.crm.salesforce.login import Grant, Login
+from connector.crm.salesforce.transport import CONNECT_TIMEOUT, open_session
+from connector.errors import Terminal, Transient, Uncertain
+from connector.settings import SalesforceSettings
+
+_THREAD_GRACE = 2.0  # a peer that trickles bytes outlives the read timeout; the caller must not
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    body: Mapping[str, Any] | None
+    params: Mapping[str, str] | None
+    writes: bool
+    deadline: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Open:
+    api: Any
+    grant: Grant
+
+
+class SalesforceClient:
+    """Calls Salesforce. Failures are the connector's errors or `SalesforceRefusal`."""
+
+    def __init__(self, settings: SalesforceSettings) -> None:
+        self._login = Login(settings)
+        self._version = settings.api_version
+        self._timeout = settings.request_timeout
+        self._session, self._transport = open_session(settings)
+        self._threads = ThreadPoolExecutor(
+            max_workers=settings.calls_in_flight + 2, thread_name_prefix="salesforce"
+        )
+        self._lock = threading.Lock()
+        self._open: _Open | None = None
+
+    @property
+    def user_id(self) -> str:
+        """The user that we work as; "" before the first call."""
+        return "" if self._open is None else self._open.grant.user_id
+
+    async def close(self) -> None:
+        """Let the threads go; a call under way ends by its own timeout."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._session.close()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        writes: bool,
+    ) -> Any:
+        """One call, logging in included, within the request timeout. `path`: after /services/data/vXX.X/.
+
+        `writes`: a lost answer means that something may have been written.
+        """
+        request = _Request(
+            method=method,
+            path=path,
+            body=body,
+            params=params,
+            writes=writes,
+            deadline=time.monotonic() + self._timeout,
+        )
+        call = asyncio.get_running_loop().run_in_executor(self._threads, self._call, request)
+        try:
+            return await asyncio.wait_for(call, timeout=self._timeout + _THREAD_GRACE)
+        except TimeoutError:
+            raise _lost(request, f"Salesforce did not finish answering within {self._timeout:g} s.") from None
+
+    def _call(self, request: _Request) -> Any:
+        current = self._connect(stale=None, request=request)
+        try:
+            return self._send(current, request)
+        except SalesforceExpiredSession:
+            current = self._connect(stale=current, request=request)
+        try:
+            return self._send(current, request)
+        except SalesforceExpiredSession as error:
+            raise Terminal(
+                "Salesforce refuses a session that it opened a moment ago. Nothing was written.",
+                advice="check that the user's sessions are not locked to other IP addresses",
+            ) from error
+
+    def _connect(self, *, stale: _Open | None, request: _Request) -> _Open:
+        """The open session, or a new one when there is none or `stale` is it. One thread logs in, the rest wait."""
+        with self._lock:
+            if self._open is None or self._open is stale:
+                self._open = None
+                grant = self._login.open(self._session, timeout=_time_left(request))
+                api = Salesforce(
+                    session_id=grant.token,
+                    instance_url=grant.instance_url,
+                    version=self._version,
+                    session=self._session,
+                )
+                api.headers.pop("X-PrettyPrint", None)
+                self._open = _Open(api=api, grant=grant)
+            return self._open
+
+    def _send(self, current: _Open, request: _Request) -> Any:
+        options: dict[str, Any] = {} if request.body is None else {"json": request.body}
+        try:
+            return current.api.restful(
+                request.path,
+                params=request.params,
+                method=request.method,
+                timeout=_time_left(request),
+                allow_redirects=False,
+                **options,
+            )
+        except SalesforceExpiredSession:
+            raise
+        except SalesforceError as error:
+            raise call_failure(
+                error.status, error.content, self._transport.headers, writes=request.writes
+            ) from error
+        except requests.exceptions.JSONDecodeError as error:
+            raise _lost(request, "Salesforce's answer is not JSON.") from error
+        except requests.exceptions.RequestException as error:
+            raise _transport_failure(request, error) from error
+        except ValueError as error:
+            raise _lost(request, "Salesforce's answer is not JSON.") from error
+
+
+def _time_left(request: _Request) -> tuple[float, float]:
+    """Timeouts to connect and to wait. A call whose time is over must not begin: its caller has given it up."""
+    left = request.deadline - time.monotonic()
+    if left <= 0:
+        raise Transient("The time for a call to Salesforce was over before it could be sent.")
+    return min(CONNECT_TIMEOUT, left), left
+
+
+def _transport_failure(request: _Request, error: requests.exceptions.RequestException) -> Exception:
+    cause = error.args[0] if error.args else error
+    reason = getattr(cause, "reason", None) or cause
+    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.SSLError) or isinstance(
+        reason, urllib3.exceptions.NewConnectionError
+    ):
+        return Transient(f"Salesforce cannot be reached: {type(reason).__name__}.")
+    return _lost(request, f"The connection to Salesforce broke before its answer: {type(reason).__name__}.")
+
+
+def _lost(request: _Request, message: str) -> Exception:
+    return Uncertain(message) if request.writes else Transient(message)

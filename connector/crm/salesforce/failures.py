@@ -1,0 +1,232 @@
+"""Salesforce's error codes → the connector's errors, in one table.
+
+https://developer.salesforce.com/docs/platform/api-rest/guide/errorcodes.html and, for the codes of one record,
+https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_concepts_core_data_objects.htm.
+Every write here is an upsert or an update, so that repeating it is always safe; what is lost is only time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from connector.crm.port import Gone, Later, Refused, WriteResult
+from connector.crm.salesforce.package import DEPLOY_COMMAND
+from connector.errors import ConnectorError, RateLimited, Terminal, Transient, Uncertain
+
+SETUP_ADVICE = (
+    f"deploy docs/crm/salesforce ({DEPLOY_COMMAND}), assign the permission set WhatsApp_Connector to our user, "
+    "then: connector setup salesforce"
+)
+_DAY_RETRY = 300.0
+"""Seconds to hold back when the day's calls are used up: the window rolls, so some come back all the time."""
+_LONG_CALLS_RETRY = 5.0
+_USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
+
+
+class Kind(StrEnum):
+    """What a code means for the record, or for the whole line."""
+
+    LATER = "later"
+    """Somebody else holds the record, or the org is busy."""
+    GONE = "gone"
+    """The record, or the one it hangs on, was deleted or converted."""
+    HIDDEN = "hidden"
+    """A reference leads nowhere that we may see: deleted, never there, or not shared with us."""
+    REFUSED = "refused"
+    """The record will never pass as it is."""
+    SETUP = "setup"
+    """Our fields, objects or permissions are missing: every record would fail."""
+    STOPPED = "stopped"
+    """The org takes nothing until a person acts."""
+
+
+_KINDS: Mapping[str, Kind] = {
+    "UNABLE_TO_LOCK_ROW": Kind.LATER,
+    "ENTITY_IS_LOCKED": Kind.REFUSED,  # an approval process: until a person decides
+    "ALL_OR_NONE_OPERATION_ROLLED_BACK": Kind.LATER,
+    "PROCESSING_HALTED": Kind.LATER,
+    "UNKNOWN_EXCEPTION": Kind.LATER,
+    "SERVER_UNAVAILABLE": Kind.LATER,
+    "REQUEST_RUNNING_TOO_LONG": Kind.LATER,
+    "QUERY_TIMEOUT": Kind.LATER,
+    "TOO_MANY_APEX_REQUESTS": Kind.LATER,
+    "LIMIT_EXCEEDED": Kind.LATER,
+    "REQUEST_LIMIT_EXCEEDED": Kind.LATER,
+    "ENTITY_IS_DELETED": Kind.GONE,
+    "CANNOT_UPDATE_CONVERTED_LEAD": Kind.GONE,
+    "INVALID_CROSS_REFERENCE_KEY": Kind.HIDDEN,
+    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY": Kind.HIDDEN,
+    "INVALID_FIELD": Kind.SETUP,
+    "INVALID_FIELD_FOR_INSERT_UPDATE": Kind.SETUP,
+    "INVALID_TYPE": Kind.SETUP,
+    "NOT_FOUND": Kind.SETUP,
+    "API_CURRENTLY_DISABLED": Kind.STOPPED,
+    "API_DISABLED_FOR_ORG": Kind.STOPPED,
+    "STORAGE_LIMIT_EXCEEDED": Kind.STOPPED,
+}
+"""A code that is not here refuses its record."""
+
+_ADVICE = {
+    "DUPLICATES_DETECTED": "adopt the record it names, or exempt the connector's user from that duplicate rule; "
+    "then: connector dlq redrive --stage sync-salesforce",
+    "DUPLICATE_VALUE": "another record holds this value; if our user cannot see it, give it View All on the object",
+    "REQUIRED_FIELD_MISSING": "the org requires a field that WhatsApp does not know: give it a default value",
+    "FIELD_CUSTOM_VALIDATION_EXCEPTION": "exempt the connector's user from that validation rule",
+    "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY": "a trigger or flow of the org failed: its owner must mend it",
+    "INSUFFICIENT_ACCESS_OR_READONLY": "share the record with the connector's user for editing",
+    "ENTITY_IS_LOCKED": "an approval process holds the record; decide it, then: connector dlq redrive --stage "
+    "sync-salesforce",
+}
+
+
+@dataclass(kw_only=True, eq=False)  # not frozen: Python writes tracebacks on exceptions
+class SalesforceRefusal(Exception):
+    """The whole call was refused for its content: nothing was written."""
+
+    status: int
+    code: str
+    message: str
+
+    @property
+    def kind(self) -> Kind:
+        """What it means."""
+        return kind_of(self.code)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowFailure:
+    """One record of a call was refused. `fields`: those Salesforce blames."""
+
+    code: str
+    message: str
+    fields: Sequence[str] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """What it means."""
+        return kind_of(self.code)
+
+
+def kind_of(code: str) -> Kind:
+    """What a code means."""
+    return _KINDS.get(code, Kind.REFUSED)
+
+
+def call_failure(status: int, content: Any, headers: Mapping[str, str], *, writes: bool) -> Exception:
+    """The error of a call that was answered with a status outside 2xx, other than an expired session."""
+    code, message = _first(content)
+    message = message or f"status {status}"
+    if code == "REQUEST_LIMIT_EXCEEDED" or status == 429:
+        return _limit(message, headers)
+    if status >= 500 or status == 420:
+        text = f"Salesforce answered {status}: {message}"
+        return Uncertain(text) if writes else Transient(text)
+    kind = kind_of(code)
+    if kind is Kind.LATER:
+        return Transient(f"Salesforce is busy ({code}): {message}")
+    if kind in (Kind.SETUP, Kind.STOPPED) or status == 403:
+        return _terminal(kind, code or str(status), message)
+    return SalesforceRefusal(status=status, code=code or f"status_{status}", message=message)
+
+
+def row_failure(errors: Any) -> RowFailure | None:
+    """The failure of one result of a Collections answer; None when it says nothing."""
+    if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
+        return None
+    error = errors[0]
+    code = str(error.get("statusCode") or error.get("errorCode") or "UNKNOWN_EXCEPTION")
+    message = str(error.get("message", "")) or code
+    details = error.get("duplicateResut") or error.get("duplicateResult")  # both spellings are out there
+    if isinstance(details, dict):
+        message = f"{message} (rule {details.get('duplicateRule', '')}: {', '.join(_matches(details))})"
+    fields = error.get("fields")
+    return RowFailure(
+        code=code, message=message, fields=tuple(map(str, fields)) if isinstance(fields, list) else ()
+    )
+
+
+def row_result(failure: RowFailure, *, keys: Sequence[str] = ()) -> WriteResult:
+    """What a failure means for its item. `keys`: our external ids, for which a duplicate is a race."""
+    if failure.code == "DUPLICATE_VALUE" and _is_race(failure, keys):
+        return Later(reason=failure.message)
+    if failure.kind in (Kind.LATER, Kind.SETUP, Kind.STOPPED):
+        return Later(reason=f"{failure.code}: {failure.message}")
+    if failure.kind is Kind.GONE:
+        return Gone(reason=failure.message)
+    return refused(failure)
+
+
+def refused(failure: RowFailure) -> Refused:
+    """A record that never passes as it is."""
+    return Refused(
+        cause=f"salesforce_{failure.code.lower()}",
+        reason=failure.message,
+        advice=_ADVICE.get(failure.code, ""),
+    )
+
+
+def refuse_all(failure: RowFailure) -> Terminal:
+    """What every record of a call was refused for, when the org's set-up is to blame."""
+    return _terminal(failure.kind, failure.code, failure.message)
+
+
+def as_connector_error(error: Exception) -> ConnectorError:
+    """A refusal of a call that has no items to blame."""
+    if isinstance(error, ConnectorError):
+        return error
+    if isinstance(error, SalesforceRefusal):
+        return Terminal(f"Salesforce refuses: {error.message} ({error.code}). Nothing was written.")
+    raise error
+
+
+def _is_race(failure: RowFailure, keys: Sequence[str]) -> bool:
+    """Another request made the same new key a moment ago: the next upsert updates. `<unknown>` stands for a
+    record that our user may not see, which no repetition changes.
+    """
+    return "<unknown>" not in failure.message and any(
+        name in failure.fields or name in failure.message for name in keys
+    )
+
+
+def _terminal(kind: Kind, code: str, message: str) -> Terminal:
+    advice = SETUP_ADVICE if kind is Kind.SETUP else "ask the org's admin; the writer tries again by itself"
+    return Terminal(
+        f"Salesforce refuses ({code}): {message}. What waits stays in the database.", advice=advice
+    )
+
+
+def _limit(message: str, headers: Mapping[str, str]) -> RateLimited:
+    """Both limits have one code; the usage tells them apart. Salesforce sends no Retry-After, proxies may."""
+    usage = _USAGE.search(headers.get("Sforce-Limit-Info", ""))
+    if usage and int(usage[1]) >= int(usage[2]):
+        return RateLimited(
+            f"The org's calls of the last 24 h are used up ({usage[1]}/{usage[2]}); nothing was written.",
+            retry_after=_DAY_RETRY,
+            advice="lower other integrations' use, or buy more API calls",
+        )
+    try:
+        seconds = float(headers.get("Retry-After", ""))
+    except ValueError:
+        seconds = _LONG_CALLS_RETRY
+    return RateLimited(
+        f"Too many long calls at once in the org ({message}); nothing was written.", retry_after=seconds
+    )
+
+
+def _first(content: Any) -> tuple[str, str]:
+    error = content[0] if isinstance(content, list) and content else content
+    if isinstance(error, dict):
+        return str(error.get("errorCode") or error.get("statusCode") or ""), str(error.get("message", ""))
+    return "", str(error)[:200]
+
+
+def _matches(details: Mapping[str, Any]) -> list[str]:
+    return [
+        str((record.get("record") or {}).get("Id"))
+        for result in details.get("matchResults") or ()
+        for record in result.get("matchRecords") or ()
+    ]
