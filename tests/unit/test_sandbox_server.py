@@ -90,6 +90,8 @@ async def test_a_taken_port_is_an_error_at_once_and_leaves_no_other_port_open() 
         port = int(sandbox.hubspot_url.rsplit(":", 1)[1])
         with pytest.raises(OSError, match="in use"):
             SandboxServer(hubspot_port=port)
+        with pytest.raises(OSError, match="in use"):
+            SandboxServer(salesforce_port=port)
         sender = WebhookSender(url="http://127.0.0.1:9/", app_secret="s")
         with pytest.raises(OSError, match="in use"):
             SandboxServer(sender=sender, whatsapp_port=port)
@@ -115,8 +117,10 @@ async def test_the_process_prints_its_urls_and_stops_on_sigterm() -> None:
             urls = json.loads(await process.stdout.readline())
             async with httpx.AsyncClient() as http:
                 state = await http.get(f"{urls['hubspot_url']}/_sandbox/hubspot/state")
+                org = await http.get(f"{urls['salesforce_url']}/_sandbox/salesforce/state")
                 deliveries = await http.get(f"{urls['whatsapp_url']}/_sandbox/whatsapp/deliveries")
             assert (state.status_code, deliveries.json()["updates"]) == (200, 0)
+            assert org.json()["counts"] == {"contacts": 0, "leads": 0, "tasks": 0}
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
     finally:
