@@ -12,7 +12,7 @@ from connector.events import ConversationEvent
 from connector.sync.core.activities import merge_activity_facts, message_facts
 from connector.sync.core.contacts import contact_facts, merge_contact_facts
 from connector.sync.core.desired import BODY_LIMIT, activity_view, contact_profile, cut
-from connector.sync.core.fold import ActivityState, ContactState, Position, fold, resolve
+from connector.sync.core.fold import ActivityState, ContactState, Position, contacts_named, fold
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 PLACE = Position("conversation.events", 0, 0)
@@ -28,7 +28,10 @@ class Tables:
     def fold(self, *events: ConversationEvent) -> int:
         """Fold one batch; the number of rows that changed."""
         result = fold(
-            [(event, PLACE) for event in events], contacts=self.contacts, activities=self.activities, now=NOW
+            [(event, PLACE) for event in events],
+            contacts=self._named(events),
+            activities=self.activities,
+            now=NOW,
         )
         for person in result.contacts:
             self.contacts[person.contact_id] = _stored(person)
@@ -40,15 +43,23 @@ class Tables:
                     self.activities[wamid] = _replaced(item, contact_id=winner)
         return len(result.contacts) + len(result.activities)
 
+    def _named(self, events: tuple[ConversationEvent, ...]) -> dict[UUID, ContactState]:
+        """Only what the tables would be asked for: the contacts that are named, and where they redirect to."""
+        found: dict[UUID, ContactState] = {}
+        wanted = contacts_named(events)
+        while wanted:
+            found.update({key: self.contacts[key] for key in wanted if key in self.contacts})
+            targets = {state.redirect_to for state in found.values() if state.redirect_to}
+            wanted = {target for target in targets if target in self.contacts and target not in found}
+        return found
+
     def meaning(self) -> tuple[dict[UUID, Any], dict[str, Any]]:
         """What a CRM would be told: live people and messages on their person of today."""
-        redirects = {key: state.redirect_to for key, state in self.contacts.items() if state.redirect_to}
         people = {
             key: contact_profile(state.facts) for key, state in self.contacts.items() if not state.redirect_to
         }
         messages = {
-            wamid: (item.contact_id and resolve(item.contact_id, redirects), activity_view(item.facts))
-            for wamid, item in self.activities.items()
+            wamid: (item.contact_id, activity_view(item.facts)) for wamid, item in self.activities.items()
         }
         return people, messages
 
@@ -65,7 +76,7 @@ def _replaced(state: Any, **changes: Any) -> Any:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[ConversationEvent]:
-    """A handful of people who write, hear, change and turn out to be one another."""
+    """A handful of people who write, hear, change and turn out to be one another, statuses by either name."""
     people = ["ana", "bo", "cy", "di"]
     events: list[ConversationEvent] = []
     for number in range(draw(st.integers(1, 12))):
@@ -83,7 +94,7 @@ def histories(draw: st.DrawFn) -> list[ConversationEvent]:
                 st.lists(st.sampled_from(["sent", "delivered", "read", "failed"]), min_size=1, max_size=4)
             )
             events.extend(
-                status(f"o{who}{number}", word, who, seconds=seconds + place)
+                status(f"o{number}", word, draw(st.sampled_from([who, "ana"])), seconds=seconds + place)
                 for place, word in enumerate(words)
             )
         else:

@@ -155,8 +155,7 @@ def fold(
         facts = _merge_versions(known.facts, news.facts)
         if not keep_deleted_text:
             facts = without_deleted_text(facts)
-        owner = UUID(facts["owner"][1]) if "owner" in facts else None
-        holder = resolve(owner, redirects) if owner is not None else None
+        holder = _holder(facts, known, redirects)
         if facts == known.facts and holder == known.contact_id and known.stored:
             continue
         priority = Priority.REPLAY if replay else news.priority
@@ -263,6 +262,17 @@ class _Owner(IntEnum):
     """Somebody edited, deleted or reacted to it."""
     STATED = 2
     """The message itself."""
+
+
+def _holder(facts: ActivityFacts, known: ActivityState, redirects: Mapping[UUID, UUID]) -> UUID | None:
+    """Whose message it is today: the owner's redirects followed."""
+    owner = facts.get("owner")
+    if owner is None:
+        return None
+    if owner == known.facts.get("owner") and known.contact_id is not None:
+        # The owner of old may be merged away and not named in this batch; its redirects were followed in time.
+        return resolve(known.contact_id, redirects)
+    return resolve(UUID(owner[1]), redirects)
 
 
 def _merge_versions(left: ActivityFacts, right: ActivityFacts) -> ActivityFacts:
