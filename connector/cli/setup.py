@@ -54,3 +54,34 @@ def hubspot(
         out.print("next: connector run sync-hubspot" if report.ready else f"next: {report.advice}")
     if not report.ready:
         raise typer.Exit(1)
+
+
+@app.command("salesforce")
+def salesforce(as_json: JsonOption = False) -> None:
+    """Check the fields that an admin deploys from docs/crm/salesforce, and that our user may write them."""
+    from connector.crm.salesforce.adapter import Salesforce
+    from connector.settings import load_settings
+
+    async def look() -> SetupReport:
+        crm = Salesforce(load_settings().salesforce)
+        try:
+            return await crm.check_setup(create=False)
+        finally:
+            await crm.close()
+
+    report = asyncio.run(look())
+    if as_json:
+        print_json(
+            {
+                "ready": report.ready,
+                "found": report.found,
+                "missing": report.missing,
+                "advice": report.advice,
+            }
+        )
+    else:
+        rows = [(name, "there") for name in report.found] + [(name, "missing") for name in report.missing]
+        print_table(["field", "state"], sorted(rows))
+        out.print("next: connector run sync-salesforce" if report.ready else f"next: {report.advice}")
+    if not report.ready:
+        raise typer.Exit(1)

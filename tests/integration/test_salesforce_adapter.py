@@ -1,6 +1,8 @@
 """The Salesforce adapter against the simulator, over HTTP."""
 
 import asyncio
+import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -612,3 +614,42 @@ async def test_a_record_whose_work_cannot_be_seen_stays() -> None:
         retired = await world.crm.retire_contact(who, created_by_us=True)
         assert not retired.deleted
         assert "cannot be seen" in retired.reason
+
+
+@pytest.mark.parametrize(
+    ("packaged", "code", "says"),
+    [
+        pytest.param("true", 0, "next: connector run sync-salesforce", id="ready"),
+        pytest.param("false", 1, "sf project deploy start", id="not-deployed"),
+    ],
+)
+async def test_the_setup_command_tells_what_to_do_next(packaged: str, code: int, says: str) -> None:
+    """`connector setup salesforce` lists the fields and names the next command; 1 while something is missing."""
+    async with SandboxServer(salesforce=SalesforceConfig(packaged=packaged == "true")) as server:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            "from connector.cli import main; main()",
+            "setup",
+            "salesforce",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={
+                **os.environ,
+                "COLUMNS": "200",
+                "CONNECTOR_SALESFORCE__CONSUMER_KEY": APP.consumer_key,
+                "CONNECTOR_SALESFORCE__CONSUMER_SECRET": APP.consumer_secret,
+                "CONNECTOR_SALESFORCE__BASE_URL": server.salesforce_url,
+            },
+        )
+        try:
+            async with asyncio.timeout(60):
+                output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    text = output.decode()
+    assert process.returncode == code, text
+    assert "Task.WA_Message_Id__c" in text
+    assert says in text
