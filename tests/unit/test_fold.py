@@ -203,3 +203,13 @@ def test_a_long_text_is_cut_visibly() -> None:
     assert len(body) <= BODY_LIMIT
     assert "[cut: 50," in body
     assert cut("short", 10) == "short"
+
+
+@pytest.mark.parametrize(("loser", "winner"), [("new", "old"), ("old", "new")])
+def test_a_merged_persons_message_stays_with_the_winner(loser: str, winner: str) -> None:
+    """A later status that names only the winner does not move the message back to the merged contact."""
+    tables = Tables()
+    tables.fold(status("out", "sent", loser))
+    tables.fold(merged(loser, winner, seconds=1))
+    tables.fold(status("out", "read", winner, seconds=2))
+    assert tables.activities["out"].contact_id == contact(winner)
