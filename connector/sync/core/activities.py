@@ -34,6 +34,7 @@ def message_facts(event: Message) -> ActivityFacts:
         "text": event.text,
         "at": milliseconds(event),
         "via": event.via,
+        "wamid": event.wamid,
         "business_phone": event.business_phone,
         "phone_number_id": event.phone_number_id,
     }

@@ -20,6 +20,7 @@ from connector.sync.core.registers import latest
 _KEPT_OF_DELETED_MESSAGE = (
     "direction",
     "via",
+    "wamid",
     "type",
     "at",
     "business_phone",

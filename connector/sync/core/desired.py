@@ -66,17 +66,24 @@ def activity_view(facts: ActivityFacts) -> ActivityView:
     rendering = render(facts)
     direction = rendering.direction
     status: list[Any] | None = facts.get("status")
-    person = (facts.get("message") or {}).get("person", "")
     arrow = "from" if direction == "inbound" else "to"
     kind = f"WhatsApp {rendering.label}"
-    subject = f"{kind} {arrow} {person}" if person else f"{kind}, {direction}"
+    subject = f"{kind} {arrow} {rendering.person}" if rendering.person else f"{kind}, {direction}"
     return ActivityView(
         direction=direction,
-        status=status[0] if status else ("received" if direction == "inbound" else "accepted"),
+        status=status[0] if status else _first_status(facts, direction),
         at=_time(rendering.at) or datetime.fromtimestamp(0, UTC),
         subject=cut(subject, _SUBJECT_LIMIT),
         body=_body(rendering),
     )
+
+
+def _first_status(facts: ActivityFacts, direction: str) -> str:
+    """Before any status: what the phone shows as written has left it; what we send has been accepted only."""
+    if direction == "inbound":
+        return "received"
+    written = (facts.get("message") or {}).get("via", "platform") != "platform"
+    return "sent" if written else "accepted"
 
 
 def _body(rendering: Rendering) -> str:

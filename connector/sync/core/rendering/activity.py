@@ -20,19 +20,20 @@ from connector.sync.core.rendering.media import media, media_placeholder
 from connector.sync.core.rendering.order import order
 from connector.sync.core.rendering.parts import Part, Version
 from connector.sync.core.rendering.reactions import reaction, reaction_lines, speaker
-from connector.sync.core.rendering.surroundings import ad_lines, channel_line, reply_lines
+from connector.sync.core.rendering.surroundings import ad_lines, channel_line, own_line, reply_lines
 from connector.sync.core.rendering.system import system
 from connector.sync.core.rendering.unknown import unknown
 from connector.sync.core.rendering.unsupported import error_lines, unsupported
-from connector.sync.core.rendering.wording import joined, one_line
+from connector.sync.core.rendering.wording import joined, one_line, sentence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendering:
-    """`label` names the kind of message, `text` is what it says, `details` stand below the line."""
+    """`label` names the kind of message, `person` the one on the other side ("" unknown), `text` is what it says, `details` stand below the line."""
 
     label: str
     direction: str
+    person: str
     at: int
     text: str
     details: list[str]
@@ -55,9 +56,12 @@ def render(facts: dict[str, Any]) -> Rendering:
     details.extend(reaction_lines(facts.get("reactions", {})))
     details.extend(error_lines(version.get("errors", ())))
     details.extend(_failure_lines(facts))
+    if own := own_line(version):
+        details.append(own)
     return Rendering(
         label=part.label,
         direction=version["direction"],
+        person=version.get("person", ""),
         at=version["at"],
         text="\n".join(lines) or f"[{part.label}]",
         details=details,
@@ -70,20 +74,20 @@ def _unseen(facts: dict[str, Any]) -> Rendering:
     sent: list[Any] | None = facts.get("status") or facts.get("failure")
     label, lines = "message", ["Outgoing message. Its content was not seen by the connector."]
     details: list[str] = []
-    direction, at = "outbound", 0
+    direction, at, who = "outbound", 0, ""
     if sent is not None:
         at = sent[1] if "status" in facts else sent[-1]
     if revoked is not None:
-        at, direction, _ = revoked
+        at, direction, who = revoked
         lines = [f"{deleted_line(revoked)}. Its content was not seen by the connector."]
     elif edit is not None:
         part = _part({**edit, "at": edit["at"]})
         label, lines, details = part.label, part.lines, [*part.details, edited_line(edit)]
-        at, direction = edit["at"], edit["direction"]
+        at, direction, who = edit["at"], edit["direction"], edit["who"]
     elif reactions and not sent:
         _, at, direction, who = max(reactions.values(), key=lambda one: (one[1], one[0]))
         label = "reaction"
-        lines = reaction_lines(reactions) or [f"{speaker(direction, who)} took a reaction back".capitalize()]
+        lines = reaction_lines(reactions) or [sentence(f"{speaker(direction, who)} took a reaction back")]
         details = ["To a message that the connector has not seen"]
         reactions = {}
     numbers = facts.get("numbers", {})
@@ -93,6 +97,7 @@ def _unseen(facts: dict[str, Any]) -> Rendering:
     return Rendering(
         label=label,
         direction="outbound" if sent else direction,
+        person=one_line(who, limit=100) if direction == "inbound" and not sent else "",
         at=at,
         text="\n".join(lines),
         details=[*details, *reaction_lines(reactions), *_failure_lines(facts)],

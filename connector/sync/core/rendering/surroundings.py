@@ -10,7 +10,7 @@ from connector.whatsapp.lenient import as_object
 
 
 def reply_lines(version: Version) -> Iterator[str]:
-    """The answered message by the end of its id: its text stands a few entries above, under that id."""
+    """The answered message by the end of its id, which stands on that message as well (`own_line`)."""
     if answered := one_line(version.get("reply_to")):
         yield f"In reply to {short_id(answered)}"
     context = as_object(part_of(version, "context"))
@@ -55,7 +55,13 @@ def channel_line(version: Version) -> str:
     return f"{'Received' if inbound else 'Sent'} by {number}{peer}{_WAYS.get(str(version.get('via')), '')}"
 
 
+def own_line(version: Version) -> str:
+    """By what replies to this message name it."""
+    wamid = one_line(version.get("wamid"))
+    return f"Message {short_id(wamid)}" if wamid else ""
+
+
 _WAYS = {
-    "business_app": ", sent from the WhatsApp Business app",
+    "business_app": ", in the WhatsApp Business app",
     "history": ", from the history of the WhatsApp Business app",
 }

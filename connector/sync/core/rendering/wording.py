@@ -40,6 +40,11 @@ def joined(*parts: str, by: str = " · ") -> str:
     return by.join(part for part in parts if part)
 
 
+def sentence(text: str) -> str:
+    """With a capital letter in front, and the rest, a name for example, as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def short_id(wamid: str) -> str:
     """The end of a message id: the part that differs between the messages of one chat."""
     bare = wamid.rstrip("=")
@@ -60,8 +65,7 @@ def file_size(size: object) -> str:
 
 def titled(name: str) -> str:
     """A key in words: `delivery_date` → `Delivery date`."""
-    words = one_line(name.replace("_", " "), limit=80)
-    return words[:1].upper() + words[1:]
+    return sentence(one_line(name.replace("_", " "), limit=80))
 
 
 def entries(value: Any, *, most: int = 40) -> list[str]:
