@@ -20,7 +20,7 @@ from connector.errors import SettingsError
 from connector.ingress.server import serve
 from connector.settings import Settings
 from connector.streams.topic_admin import create_topics
-from connector.topics import DEAD_LETTERS, WHATSAPP_UPDATES
+from connector.topics import DEAD_LETTERS, WHATSAPP_HISTORY, WHATSAPP_UPDATES
 
 
 @pytest.fixture
@@ -130,6 +130,7 @@ async def test_a_producer_with_a_hole_in_its_sequence_is_replaced(
                 NewTopic(
                     topic_prefix + WHATSAPP_UPDATES.name, 1, 1, topic_configs={"max.message.bytes": "3000"}
                 ),
+                NewTopic(topic_prefix + WHATSAPP_HISTORY.name, 1, 1),
                 NewTopic(topic_prefix + DEAD_LETTERS.name, 1, 1),
             ]
         )
@@ -182,7 +183,7 @@ async def test_a_stop_finishes_the_posts_under_way(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("ingress", "variable"),
     [
-        pytest.param({"max_body_bytes": 10_000_000}, "CONNECTOR_INGRESS__MAX_BODY_BYTES", id="body"),
+        pytest.param({"max_body_bytes": 20_000_000}, "CONNECTOR_INGRESS__MAX_BODY_BYTES", id="body"),
         pytest.param(
             {"max_inflight_bytes": 20_000_000}, "CONNECTOR_INGRESS__MAX_INFLIGHT_BYTES", id="in flight"
         ),
