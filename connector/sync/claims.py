@@ -213,18 +213,25 @@ class Claims:
                 [outcome.retry_in for outcome in again],
             )
 
-    async def begin_creates(self, connection: Connection, creates: Mapping[str, str]) -> None:
-        """Mark creates (wamid → contact record id) as begun.
+    async def begin_creates(
+        self, connection: Connection, creates: Sequence[ClaimedActivity], *, records: Mapping[UUID, str]
+    ) -> set[str]:
+        """Mark creates as begun; the wamids of those that may go out. `records`: contact id → record id.
 
         Committed before the request leaves: whatever happens afterwards, these items and no others are in doubt.
+        A message that a merge has given to somebody else since the claim is left to that contact's lease.
         """
-        if creates:
-            await connection.execute(
-                f"UPDATE {self.schema}.activities AS t SET intent_at = now(), on_record_id = n.record_id "  # noqa: S608
-                "FROM unnest($1::text[], $2::text[]) AS n (wamid, record_id) WHERE t.wamid = n.wamid",
-                list(creates),
-                list(creates.values()),
-            )
+        if not creates:
+            return set()
+        rows = await connection.fetch(
+            f"UPDATE {self.schema}.activities AS t SET intent_at = now(), on_record_id = n.record_id "  # noqa: S608
+            "FROM unnest($1::text[], $2::uuid[], $3::text[]) AS n (wamid, contact_id, record_id) "
+            "WHERE t.wamid = n.wamid AND t.contact_id = n.contact_id RETURNING t.wamid",
+            [item.wamid for item in creates],
+            [item.contact_id for item in creates],
+            [records[item.contact_id] for item in creates],
+        )
+        return {row["wamid"] for row in rows}
 
     async def renew(self, connection: Connection, contacts: Sequence[UUID], *, lease: float) -> None:
         """Hold leases for longer; the caller still holds them."""
@@ -302,7 +309,8 @@ class Claims:
         """The CRM does not have these records any more: write the contacts anew, by our key."""
         await connection.execute(
             f"UPDATE {self.schema}.contacts SET record_id = NULL, written_version = 0, written_digest = NULL, "  # noqa: S608
-            "created_by_us = false, rekey = false, waiting_since = coalesce(waiting_since, now()) "
+            "created_by_us = false, rekey = false, waiting_since = coalesce(waiting_since, now()), "
+            "attempts = attempts + 1, not_before = now() + make_interval(secs => least(60, 2.0 ^ attempts)) "
             "WHERE contact_id = ANY($1::uuid[])",
             list(contacts),
         )

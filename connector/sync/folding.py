@@ -136,7 +136,9 @@ class SinkTables:
                 f"UPDATE {self.schema}.activities AS t SET contact_id = n.contact_id, facts = n.facts, "  # noqa: S608
                 "desired_version = n.desired_version, priority = n.priority, fresh_at = n.fresh_at, "
                 "waiting_since = n.waiting_since, problem = NULL, attempts = 0, "
-                "not_before = CASE WHEN t.intent_at IS NULL THEN n.not_before ELSE t.not_before END, "
+                "not_before = CASE WHEN t.intent_at IS NULL THEN greatest(n.not_before, (SELECT c.lease_until "
+                f"FROM {self.schema}.contacts c WHERE c.contact_id = t.contact_id AND t.contact_id <> n.contact_id)) "
+                "ELSE t.not_before END, "
                 'topic = n.topic, partition = n.partition, "offset" = n."offset" '
                 "FROM unnest($1::text[], $2::uuid[], $3::jsonb[], $4::bigint[], $5::smallint[], $6::timestamptz[], "
                 "$7::timestamptz[], $8::timestamptz[], $9::text[], $10::int[], $11::bigint[]) AS n (wamid, "
@@ -148,13 +150,17 @@ class SinkTables:
     async def _move_activities(
         self, connection: Connection, moved: dict[UUID, UUID] | Any, *, now: datetime
     ) -> None:
-        """Hang a merged person's messages on the winner, and leave the loser's CRM record to be retired."""
+        """Hang a merged person's messages on the winner, and leave the loser's CRM record to be retired.
+
+        Messages of a loser who is being written wait for that lease to end, or two requests would write one.
+        """
         losers, winners = list(moved.keys()), list(moved.values())
         await connection.execute(
             f"UPDATE {self.schema}.activities AS t SET contact_id = m.winner, "  # noqa: S608
             "desired_version = t.desired_version + 1, problem = NULL, waiting_since = CASE WHEN t.desired_version > "
-            "t.written_version THEN t.waiting_since ELSE $3 END "
-            "FROM unnest($1::uuid[], $2::uuid[]) AS m (loser, winner) WHERE t.contact_id = m.loser",
+            "t.written_version THEN t.waiting_since ELSE $3 END, not_before = greatest(t.not_before, c.lease_until) "
+            f"FROM unnest($1::uuid[], $2::uuid[]) AS m (loser, winner) JOIN {self.schema}.contacts c "
+            "ON c.contact_id = m.loser WHERE t.contact_id = m.loser",
             losers,
             winners,
             now,

@@ -111,13 +111,14 @@ class Writer:
             await self._claims.settle_contacts(connection, people)
             # A contact that was merged while its first write was under way leaves a record over.
             await self._tables.retire_redirected(connection, [item.contact_id for item in people])
-            await self._claims.begin_creates(
-                connection, {item.claimed.wamid: item.activity.contact_record_id for item in creates}
+            begun = await self._claims.begin_creates(
+                connection, [item.claimed for item in creates], records=records
             )
             await self._bury(
                 connection, [(str(item.contact_id), item.version, item.result) for item in people]
             )
         messages = [*found, *(_outcome(item, _known(item)) for item in plan.unchanged)]
+        creates = [item for item in creates if item.claimed.wamid in begun]
         messages += await self._write_activities(creates, plan, lease)
         homeless = {item.wamid for item in messages if isinstance(item.result, Gone)}
         async with transaction(self._pool) as connection:

@@ -66,8 +66,8 @@ class Sink:
             self._offset += 1
         await self.stage.handle(records)
 
-    async def settle(self, *, within: float = 20) -> None:
-        """Run the writer until nothing waits any more."""
+    async def settle(self, *also: asyncio.Task[None], within: float = 20) -> None:
+        """Run the writer until nothing waits any more; `also` are others that end on `stop`."""
         running = asyncio.create_task(self.writer.run())
         try:
             async with asyncio.timeout(within):
@@ -75,7 +75,7 @@ class Sink:
                     await asyncio.sleep(0.02)
         finally:
             self.stop.set()
-            await running
+            await asyncio.gather(running, *also)
             self.stop.clear()
 
     async def waiting(self) -> int:
@@ -285,8 +285,7 @@ async def test_two_writers_never_write_one_contact_at_once(sink: Sink) -> None:
             )
         )
     running = asyncio.create_task(other.run())
-    await sink.settle(within=40)
-    await running
+    await sink.settle(running, within=40)
     assert len(sink.activities) == 400
     assert sink.doubled() == {}
     assert sink.sandbox.hubspot.journal.violations == []
@@ -303,3 +302,24 @@ async def test_too_many_waiting_items_stop_the_fold(sink: Sink) -> None:
     )
     with pytest.raises(Transient, match="11 items wait"):
         await stage.handle([])
+
+
+async def test_a_merge_during_a_drain_doubles_nothing(sink: Sink) -> None:
+    """The loser's contact is being written when its messages go to the winner: each is created once."""
+    sink.sandbox.hubspot.faults.add(
+        Fault(kind=FaultKind.LATENCY, path="*/contacts/batch/upsert", seconds=0.3, times=1)
+    )
+    sink.sandbox.hubspot.faults.add(
+        Fault(kind=FaultKind.LATENCY, path="*/communications/batch/create", seconds=0.3, times=1)
+    )
+    await sink.fold(*(message(f"m{number}", "new", seconds=number) for number in range(5)))
+    first = asyncio.create_task(sink.writer.drain())
+    await asyncio.sleep(0.1)  # its contact call is under way
+    await sink.fold(merged("new", "old", seconds=9))
+    second = asyncio.create_task(sink.writer.drain())
+    await asyncio.gather(first, second)
+    await sink.settle()
+    assert sink.doubled() == {}
+    assert len(sink.activities) == 5
+    assert set(sink.contacts) == {str(contact("old"))}
+    assert sink.sandbox.hubspot.journal.violations == []
