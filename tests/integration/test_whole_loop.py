@@ -20,6 +20,8 @@ from connector.sandbox.whatsapp import payloads
 from connector.sandbox.whatsapp.payloads import BusinessNumber, Person
 from connector.sandbox.whatsapp.sender import WebhookSender
 
+pytestmark = pytest.mark.xdist_group("whole loop")  # one deployment serves them all
+
 ANA = Person(name="Ana", wa_id="15551230001", bsuid="US.1180000000000001")
 NUMBER = BusinessNumber()
 
