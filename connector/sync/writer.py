@@ -70,6 +70,7 @@ class Writer:
         self._wake = wake
         self._outgoing_queued = outgoing_queued
         self._turn = 0
+        self._claiming = asyncio.Lock()
         self._lease = lease_seconds(crm.request_timeout)
 
     async def run(self) -> None:
@@ -84,8 +85,9 @@ class Writer:
     async def drain(self) -> int:
         """Claim and write one batch; the number of items settled, 0 when nothing waits."""
         self._turn += 1
-        asked = time.monotonic()
-        async with transaction(self._pool) as connection:
+        # One claim at a time in this process: drains that look at the same moment see the same items.
+        async with self._claiming, transaction(self._pool) as connection:
+            asked = time.monotonic()
             claim = await self._claims.claim(
                 connection,
                 limit=self._settings.drain_batch,
@@ -235,6 +237,7 @@ class Writer:
             if self._calls.pause > 0:
                 await self._sleep(self._calls.pause)
                 continue
+            self._wake.clear()  # before looking, so that what is folded meanwhile is not missed
             try:
                 done = await self.drain()
             except ConnectorError as error:
@@ -249,7 +252,6 @@ class Writer:
                 continue
             self._health.recovered("database")
             if not done:
-                self._wake.clear()
                 await self._sleep(_IDLE_POLL, or_wake=True)
 
     async def _retire_forever(self) -> None:
