@@ -299,11 +299,19 @@ class Claims:
         await self.release(connection, release)
 
     async def release(self, connection: Connection, contacts: Sequence[UUID]) -> None:
-        """Give leases back before they run out."""
-        await connection.execute(
-            f"UPDATE {self.schema}.contacts SET lease_until = '-infinity' WHERE contact_id = ANY($1::uuid[])",  # noqa: S608
+        """Give leases back before they run out, and with them what a merge made wait for them."""
+        rows = await connection.fetch(
+            f"UPDATE {self.schema}.contacts SET lease_until = '-infinity' WHERE contact_id = ANY($1::uuid[]) "  # noqa: S608
+            "RETURNING redirect_to",
             list(contacts),
         )
+        heirs = {row["redirect_to"] for row in rows} - {None}
+        if heirs:
+            await connection.execute(
+                f"UPDATE {self.schema}.activities SET not_before = '-infinity' WHERE contact_id = ANY($1::uuid[]) "  # noqa: S608
+                "AND desired_version > written_version AND intent_at IS NULL AND attempts = 0",
+                list(heirs),
+            )
 
     async def forget_records(self, connection: Connection, contacts: Sequence[UUID]) -> None:
         """The CRM does not have these records any more: write the contacts anew, by our key."""
