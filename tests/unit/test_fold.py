@@ -1,6 +1,7 @@
 """The fold: any order and any repetition of the same events ends in the same facts."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -37,10 +38,9 @@ class Tables:
             self.contacts[person.contact_id] = _stored(person)
         for item in result.activities:
             self.activities[item.wamid] = _stored(item)
-        for loser, winner in result.moved.items():
-            for wamid, item in self.activities.items():
-                if item.contact_id == loser:
-                    self.activities[wamid] = _replaced(item, contact_id=winner)
+        for wamid, item in self.activities.items():  # all at once, as one UPDATE does
+            if item.contact_id in result.moved:
+                self.activities[wamid] = _replaced(item, contact_id=result.moved[item.contact_id])
         return len(result.contacts) + len(result.activities)
 
     def _named(self, events: tuple[ConversationEvent, ...]) -> dict[UUID, ContactState]:
@@ -99,8 +99,8 @@ def histories(draw: st.DrawFn) -> list[ConversationEvent]:
             )
         else:
             events.append(changed(who, seconds=seconds, phone_lost=draw(st.booleans()), wa_id="9"))
-    if draw(st.booleans()):
-        loser, winner = draw(st.permutations(people))[:2]
+    order = draw(st.permutations(people))
+    for loser, winner in pairwise(order[: draw(st.integers(1, 3))]):
         events.append(merged(loser, winner, seconds=draw(st.integers(0, 50))))
     return events
 
@@ -213,3 +213,12 @@ def test_a_merged_persons_message_stays_with_the_winner(loser: str, winner: str)
     tables.fold(merged(loser, winner, seconds=1))
     tables.fold(status("out", "read", winner, seconds=2))
     assert tables.activities["out"].contact_id == contact(winner)
+
+
+def test_a_winner_who_loses_in_the_same_batch_leaves_no_message_behind() -> None:
+    """Two merges in one batch, one after the other: the first person's messages go to the last."""
+    tables = Tables()
+    tables.fold(message("a", "ana"))
+    tables.fold(merged("ana", "bo"), merged("bo", "cy"))
+    assert tables.activities["a"].contact_id == contact("cy")
+    assert tables.contacts[contact("ana")].redirect_to == contact("cy")

@@ -132,11 +132,13 @@ def fold(
     """
     people = dict(contacts)
     redirects = {state.contact_id: state.redirect_to for state in people.values() if state.redirect_to}
-    moved = _link_merges(events, redirects)
+    # One statement moves the messages of all losers at once: each has to name the person of today, not one who
+    # loses in the same batch.
+    moved = {loser: resolve(loser, redirects) for loser in _link_merges(events, redirects)}
     persons, messages = _gather(events, redirects)
     for loser, winner in moved.items():
         lost = people.get(loser, ContactState(contact_id=loser))
-        gained = persons.setdefault(resolve(winner, redirects), _PersonNews())
+        gained = persons.setdefault(winner, _PersonNews())
         gained.facts = merge_contact_facts(gained.facts, lost.facts)
         gained.fresh_at = max(gained.fresh_at, lost.fresh_at)
         people[loser] = replace(lost, redirect_to=winner)
@@ -194,15 +196,16 @@ class _MessageNews:
 
 def _link_merges(
     events: Sequence[tuple[ConversationEvent, Position]], redirects: dict[UUID, UUID]
-) -> dict[UUID, UUID]:
-    """Enter the batch's merges into `redirects`; the new links, loser → winner. A known merge is none."""
-    moved: dict[UUID, UUID] = {}
+) -> list[UUID]:
+    """Enter the batch's merges into `redirects`; who lost. A known merge is none."""
+    losers: list[UUID] = []
     for event, _ in events:
         if isinstance(event, ContactMerged) and event.person.contact_id is not None:
             loser, winner = resolve(event.loser_id, redirects), resolve(event.person.contact_id, redirects)
             if loser != winner:
-                redirects[loser] = moved[loser] = winner
-    return moved
+                redirects[loser] = winner
+                losers.append(loser)
+    return losers
 
 
 def _gather(
