@@ -71,13 +71,15 @@ class Answer:
     document: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     raw: bytes | None = None
-    """Sent instead of `document`, as HTML."""
+    """Sent instead of `document`."""
+    raw_type: str = "text/html;charset=utf-8"
+    """Media type of `raw`."""
 
     @property
     def content(self) -> tuple[bytes, str]:
         """The body's bytes and their media type."""
         if self.raw is not None:
-            return self.raw, "text/html;charset=utf-8"
+            return self.raw, self.raw_type
         if self.document is None:
             return b"", ""
         return json.dumps(self.document, ensure_ascii=False).encode(), "application/json;charset=utf-8"
