@@ -178,18 +178,19 @@ class Claims:
         await self._lock_contacts(connection, [outcome.contact_id for outcome in outcomes])
         written = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Written)]
         if written:
+            # A record found under our key is ours also when the answer to its creation was lost: nobody else
+            # makes such keys, and a record that was adopted is known (rekey) before it is written.
             await connection.execute(
                 f"UPDATE {self.schema}.contacts AS t SET record_id = n.record_id, written_version = n.version, "  # noqa: S608
-                "written_digest = n.digest, created_by_us = t.created_by_us OR n.created, intent = false, rekey = false, "
+                "written_digest = n.digest, created_by_us = t.created_by_us OR (t.record_id IS NULL AND NOT t.rekey), intent = false, rekey = false, "
                 "attempts = 0, not_before = '-infinity', waiting_since = CASE WHEN t.desired_version > n.version "
                 "THEN t.waiting_since END "
-                "FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::boolean[]) "
-                "AS n (contact_id, record_id, version, digest, created) WHERE t.contact_id = n.contact_id",
+                "FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[]) "
+                "AS n (contact_id, record_id, version, digest) WHERE t.contact_id = n.contact_id",
                 [outcome.contact_id for outcome, _ in written],
                 [result.record_id for _, result in written],
                 [outcome.version for outcome, _ in written],
                 [outcome.digest for outcome, _ in written],
-                [result.created for _, result in written],
             )
         refused = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Refused)]
         if refused:

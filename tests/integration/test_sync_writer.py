@@ -247,6 +247,18 @@ async def test_a_merged_contact_whose_first_write_was_lost_leaves_no_record(sink
     assert [item["associations"]["contacts"] for item in sink.activities] == [[record_id]] * 2
 
 
+async def test_a_contact_whose_creation_was_never_answered_is_still_ours(sink: Sink) -> None:
+    """The first answer was lost, the repeat says "updated": a later merge deletes the record all the same."""
+    sink.sandbox.hubspot.faults.add(
+        Fault(kind=FaultKind.RESET, when="after", path="*/contacts/batch/upsert", times=1)
+    )
+    await sink.fold(message("b", "new", seconds=5))
+    await sink.settle()
+    await sink.fold(message("a", "old"), merged("new", "old", seconds=9))
+    await sink.settle()
+    assert set(sink.contacts) == {str(contact("old"))}
+
+
 async def test_a_credential_that_is_refused_stops_the_line_and_resumes(sink: Sink) -> None:
     """A 401 stops the writer with the command to run; once accepted again, what waits is written."""
     number = sink.sandbox.hubspot.faults.add(Fault(kind=FaultKind.STATUS, status=401))
