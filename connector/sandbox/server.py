@@ -17,6 +17,7 @@ from connector.sandbox.hubspot.config import HubSpotConfig
 from connector.sandbox.hubspot.sandbox import HubSpotSandbox
 from connector.sandbox.salesforce.config import SalesforceConfig
 from connector.sandbox.salesforce.sandbox import SalesforceSandbox
+from connector.sandbox.whatsapp.config import WhatsAppConfig
 from connector.sandbox.whatsapp.sandbox import WhatsAppSandbox
 from connector.sandbox.whatsapp.sender import WebhookSender
 
@@ -81,9 +82,9 @@ class HttpListener:
 
 
 class SandboxServer:
-    """The simulators, listening: both CRMs, and WhatsApp's webhook side when there is a `sender`.
+    """The simulators, listening: both CRMs and WhatsApp.
 
-    The sender belongs to the server from then on and is closed with it.
+    WhatsApp delivers webhooks when there is a `sender`, which belongs to the server from then on and is closed with it.
 
     >>> async with SandboxServer() as sandbox:
     ...     sandbox.hubspot_url
@@ -94,6 +95,7 @@ class SandboxServer:
         *,
         hubspot: HubSpotConfig | HubSpotSandbox | None = None,
         salesforce: SalesforceConfig | SalesforceSandbox | None = None,
+        whatsapp: WhatsAppConfig | None = None,
         sender: WebhookSender | None = None,
         host: str = "127.0.0.1",
         hubspot_port: int = 0,
@@ -104,10 +106,12 @@ class SandboxServer:
         self.salesforce = (
             salesforce if isinstance(salesforce, SalesforceSandbox) else SalesforceSandbox(salesforce)
         )
-        self.whatsapp = None if sender is None else WhatsAppSandbox(sender)
-        wanted = [(self.hubspot.app, hubspot_port), (self.salesforce.app, salesforce_port)]
-        if self.whatsapp is not None:
-            wanted.append((self.whatsapp.app, whatsapp_port))
+        self.whatsapp = WhatsAppSandbox(sender, config=whatsapp)
+        wanted = [
+            (self.hubspot.app, hubspot_port),
+            (self.salesforce.app, salesforce_port),
+            (self.whatsapp.app, whatsapp_port),
+        ]
         self._listeners: list[HttpListener] = []
         try:
             for app, port in wanted:
@@ -128,9 +132,9 @@ class SandboxServer:
         return self._listeners[1].url
 
     @property
-    def whatsapp_url(self) -> str | None:
-        """Base URL of WhatsApp's control side; None without a sender."""
-        return None if self.whatsapp is None else self._listeners[2].url
+    def whatsapp_url(self) -> str:
+        """Base URL of the Graph API, control side included: scheme, host and port."""
+        return self._listeners[2].url
 
     async def __aenter__(self) -> Self:
         """Start listening."""
@@ -147,7 +151,6 @@ class SandboxServer:
         """Stop, ending stalled requests and deliveries under way."""
         self.hubspot.release()
         self.salesforce.release()
-        if self.whatsapp is not None:
-            await self.whatsapp.aclose()
+        await self.whatsapp.aclose()
         for listener in reversed(self._listeners):
             await listener.stop()

@@ -63,10 +63,10 @@ async def test_a_message_and_a_stream_are_delivered_on_request(webhook: Webhook)
     )
     async with (
         SandboxServer(sender=sender) as sandbox,
-        httpx.AsyncClient(base_url=sandbox.whatsapp_url or "") as http,
+        httpx.AsyncClient(base_url=sandbox.whatsapp_url) as http,
     ):
         person = {"name": "Ana", "wa_id": "16505550001"}
-        one = await http.post("/_sandbox/whatsapp/messages", json={"from": person, "text": "hello"})
+        one = await http.post("/_sandbox/whatsapp/events", json={"from": person, "text": "hello"})
         many = await http.post(
             "/_sandbox/whatsapp/conversations", json={"seed": 1, "people": 5, "messages": 30}
         )

@@ -9,7 +9,14 @@ import httpx
 import pytest
 
 from connector.sandbox.faults import Fault, FaultKind
-from connector.sandbox.whatsapp import BusinessNumber, Person, WebhookSender, WhatsAppSandbox, payloads
+from connector.sandbox.whatsapp import (
+    BusinessNumber,
+    Person,
+    WebhookSender,
+    WhatsAppConfig,
+    WhatsAppSandbox,
+    payloads,
+)
 from connector.sandbox.whatsapp.media import ID_LIFE, URL_LIFE
 
 TOKEN = {"Authorization": "Bearer token"}
@@ -20,7 +27,8 @@ class World:
     def __init__(self) -> None:
         self.now = 1_790_000_000.0
         sender = WebhookSender(url="http://nowhere.invalid/", app_secret="s")
-        self.sandbox = WhatsAppSandbox(sender, clock=lambda: self.now)
+        config = WhatsAppConfig(access_tokens=("token",))
+        self.sandbox = WhatsAppSandbox(sender, config=config, clock=lambda: self.now)
         transport = httpx.ASGITransport(app=self.sandbox.app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://graph.test")
 

@@ -1,11 +1,13 @@
-"""Meta's webhook side of WhatsApp: realistic payloads, and a sender that behaves as Meta does."""
+"""WhatsApp as Meta runs it: the Graph API, realistic payloads, and a sender that behaves as Meta does."""
 
+from connector.sandbox.whatsapp.config import Number, WhatsAppConfig
 from connector.sandbox.whatsapp.conversations import (
     Conversations,
     ExpectedMessage,
     ExpectedPerson,
     conversations,
 )
+from connector.sandbox.whatsapp.kinds import KINDS, Kind, Occasion
 from connector.sandbox.whatsapp.payloads import (
     BusinessNumber,
     Person,
@@ -24,17 +26,22 @@ from connector.sandbox.whatsapp.sender import (
 )
 
 __all__ = [
+    "KINDS",
     "BusinessNumber",
     "Conversations",
     "Delivery",
     "DeliveryJournal",
     "ExpectedMessage",
     "ExpectedPerson",
+    "Kind",
+    "Number",
+    "Occasion",
     "Person",
     "RetrySchedule",
     "Update",
     "Weather",
     "WebhookSender",
+    "WhatsAppConfig",
     "WhatsAppSandbox",
     "conversations",
     "envelope",

@@ -17,6 +17,7 @@ from random import Random
 from typing import Any, Literal
 
 Status = Literal["sent", "delivered", "read", "played", "failed"]
+MediaType = Literal["image", "video", "document", "audio", "sticker"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Update:
 
     number: BusinessNumber
     field: str = "messages"
-    kind: Literal["messages", "statuses", "message_echoes", "user_preferences"] | None = "messages"
+    kind: Literal["messages", "statuses", "message_echoes", "user_preferences", "history"] | None = "messages"
     """The list in `value` that holds it; None: `content` is the whole value."""
     content: Mapping[str, Any]
     contact: Mapping[str, Any] | None = None
@@ -144,7 +145,7 @@ def media(
     *,
     message_id: str,
     at: int,
-    type: Literal["image", "video", "document", "audio", "sticker"] = "image",  # noqa: A002
+    type: MediaType = "image",  # noqa: A002
     caption: str | None = None,
     filename: str | None = None,
 ) -> Update:
@@ -233,8 +234,9 @@ def status(
     category: str = "utility",
     callback_data: str | None = None,
     error: tuple[int, str] | None = None,
+    details: str | None = None,
 ) -> Update:
-    """Return a status of a message to this person; `error` (code, title) for failed ones.
+    """Return a status of a message to this person; `error` (code, title) and its `details` for failed ones.
 
     `pricing` comes with sent and delivered; a failed status names its recipient by phone alone.
     """
@@ -249,7 +251,7 @@ def status(
         "pricing": {"billable": True, "pricing_model": "PMP", "type": "regular", "category": category}
         if status in ("sent", "delivered")
         else None,
-        "errors": [_error(*(error or (131026, "Message undeliverable")))] if failed else None,
+        "errors": [_error(*(error or (131026, "Message undeliverable")), details)] if failed else None,
     }
     contact = None if failed else person.contact()
     return Update(number=number, kind="statuses", content=_present(fields), contact=contact)
@@ -375,12 +377,12 @@ def _system(
     return Update(number=number, content=_present(fields))
 
 
-def _error(code: int, title: str) -> dict[str, Any]:
+def _error(code: int, title: str, details: str | None = None) -> dict[str, Any]:
     return {
         "code": code,
         "title": title,
         "message": title,
-        "error_data": {"details": title},
+        "error_data": {"details": details or title},
         "href": "/documentation/business-messaging/whatsapp/support/error-codes",
     }
 

@@ -1,29 +1,18 @@
-"""WhatsApp's side as a server: asked over HTTP, it delivers webhooks, shows what became of them, and has the files.
+"""WhatsApp as a server: the Graph API that a business calls, and the webhooks that Meta sends.
 
-| request | effect |
-|--|--|
-| `POST /_sandbox/whatsapp/messages` `{from: {name, wa_id, bsuid, username}, text, reply_to?}` | one text message |
-| `POST /_sandbox/whatsapp/conversations` `{seed, people, messages, outbound?}` | a stream of conversations |
-| `GET /_sandbox/whatsapp/deliveries` | every update: times posted, answers, when acknowledged |
-| `GET /{version}/{media id}`, `GET /whatsapp_business/attachments/` | files of the messages sent, see media.py |
-| `/_sandbox/faults`, `/_sandbox/journal` | faults and calls of the files, as for every simulator |
+The Graph side is in `graph` and `media`, what people do on request in `acts`; `/_sandbox/faults`, `journal` and
+`reset` are as for every simulator, `GET /_sandbox/whatsapp/state` shows people, messages sent, templates and files.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
-from random import Random
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -31,121 +20,123 @@ from connector.sandbox.control import control_routes
 from connector.sandbox.faults import FaultPlan
 from connector.sandbox.gateway import Gateway
 from connector.sandbox.journal import Journal
-from connector.sandbox.whatsapp import payloads
-from connector.sandbox.whatsapp.conversations import conversations
+from connector.sandbox.whatsapp.acts import Acts, not_valid
+from connector.sandbox.whatsapp.business import Business
+from connector.sandbox.whatsapp.config import WhatsAppConfig
+from connector.sandbox.whatsapp.graph import GraphApp
 from connector.sandbox.whatsapp.media import GraphMedia
-from connector.sandbox.whatsapp.payloads import BusinessNumber, Person, Update
+from connector.sandbox.whatsapp.payloads import Update
 from connector.sandbox.whatsapp.sender import WebhookSender
 
 
-class _From(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    name: str | None = None
-    wa_id: str | None = None
-    bsuid: str | None = None
-    username: str | None = None
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
-    sender: _From = Field(alias="from")
-    text: str
-    reply_to: str | None = None
-
-
-class _Stream(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    seed: int = 0
-    people: Annotated[int, Field(ge=1, le=90_000)]
-    messages: Annotated[int, Field(ge=1, le=1_000_000)]
-    outbound: Annotated[int, Field(ge=0)] = 0
-
-
 class WhatsAppSandbox:
-    """Deliveries on request, through one sender. `clock` gives Unix seconds; the files' lives follow it."""
+    """A simulated WhatsApp. Without a `sender` it takes messages and tells nobody what became of them.
+
+    `clock` gives Unix seconds: windows, limits and the files' lives follow it; statuses come in real time.
+    """
 
     def __init__(
         self,
-        sender: WebhookSender,
+        sender: WebhookSender | None = None,
         *,
-        number: BusinessNumber | None = None,
+        config: WhatsAppConfig | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.sender = sender
-        self.media = GraphMedia(clock=clock)
+        self._clock = clock
+        self.business = Business(config or WhatsAppConfig(), clock=clock)
+        self.media = GraphMedia(
+            clock=clock, accepts=lambda token: token in self.business.config.access_tokens
+        )
         self.journal = Journal(clock=clock)
         self.faults = FaultPlan()
-        self._gateway = Gateway(self.media, journal=self.journal, faults=self.faults)
-        self._number = number or BusinessNumber()
-        self._random = Random(time.time_ns())
-        self._serial = itertools.count(1)
+        self._gateway = Gateway(self._graph(), journal=self.journal, faults=self.faults)
         self._running: set[asyncio.Task[None]] = set()
+        acts = Acts(
+            business=lambda: self.business,
+            sender=sender,
+            deliver=self.deliver,
+            under_way=lambda: len(self._running),
+        )
         self.app = Starlette(
             routes=[
-                Route("/_sandbox/whatsapp/messages", self._message, methods=["POST"]),
-                Route("/_sandbox/whatsapp/conversations", self._conversations, methods=["POST"]),
-                Route("/_sandbox/whatsapp/deliveries", self._deliveries),
+                *acts.routes,
                 *control_routes(
                     journal=self.journal,
                     faults=self.faults,
-                    reset=self._reset,
-                    state=self._state,
+                    reset=self.reset,
+                    state=self.state,
                     state_path="/_sandbox/whatsapp/state",
                 ),
                 Route("/{path:path}", _Everything(self._gateway)),
             ],
-            exception_handlers={ValidationError: _not_valid},
+            exception_handlers={ValidationError: not_valid},
         )
 
     async def aclose(self) -> None:
         """Stop delivering, end stalls, and close the connections."""
         self._gateway.release()
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-        await self.sender.aclose()
+        await self._cancel()
+        if self.sender is not None:
+            await self.sender.aclose()
 
-    async def _message(self, request: Request) -> Response:
-        wanted = _Message.model_validate_json(await request.body())
-        person = Person(**wanted.sender.model_dump())
-        message_id = payloads.wamid(person.wa_id or f"{next(self._serial):011d}", self._random)
-        update = payloads.text(
-            person,
-            self._number,
-            message_id=message_id,
-            at=int(time.time()),
-            body=wanted.text,
-            reply_to=wanted.reply_to,
-        )
-        self._deliver([update])
-        return JSONResponse({"wamid": message_id}, status_code=202)
+    def reset(self, changes: dict[str, Any] | None = None) -> None:
+        """Start over with strangers only; `changes` are fields of WhatsAppConfig that change for good.
 
-    async def _conversations(self, request: Request) -> Response:
-        wanted = _Stream.model_validate_json(await request.body())
-        stream = conversations(**wanted.model_dump(), number=self._number)
-        base_url = str(request.base_url)
-        self._deliver([self.media.published(update, base_url=base_url) for update in stream.updates])
-        return JSONResponse({"expected": [asdict(person) for person in stream.people]}, status_code=202)
+        Raises:
+            pydantic.ValidationError: a field is unknown or its value not valid; nothing was changed.
 
-    async def _deliveries(self, _request: Request) -> Response:
-        return JSONResponse({**self.sender.journal.as_json(), "under_way": len(self._running)})
-
-    def _state(self) -> dict[str, Any]:
-        files = self.media.files.values()
-        return {"files": [{"id": file.id, "size": file.size, "downloads": file.downloads} for file in files]}
-
-    def _reset(self, _changes: dict[str, Any]) -> None:
+        """
+        config = WhatsAppConfig.model_validate({**self.business.config.model_dump(), **(changes or {})})
+        self.business = Business(config, clock=self._clock)
         self.media.clear()
         self.journal.clear()
-        self.faults.clear()
+        self.faults.clear(seed=config.seed)
+        for task in self._running:
+            task.cancel()
+        self._gateway.simulator = self._graph()
 
-    def _deliver(self, updates: Iterable[Update]) -> None:
-        task = asyncio.create_task(self.sender.deliver(updates))
+    def state(self) -> dict[str, Any]:
+        """Return people, accepted messages, templates and files."""
+        files = self.media.files.values()
+        return {
+            **self.business.state(),
+            "files": [{"id": file.id, "size": file.size, "downloads": file.downloads} for file in files],
+        }
+
+    def deliver(self, updates: Sequence[Update], *, base_url: str) -> None:
+        """Deliver updates in the background: files get a content, windows open, people are met."""
+        if self.sender is None:
+            return
+        shown = [self.media.published(update, base_url=base_url) for update in updates]
+        for update in shown:
+            self.business.heard(update)
+        self._spawn(shown, after=0.0)
+
+    def _graph(self) -> GraphApp:
+        return GraphApp(self.business, media=self.media, outcome=self._tell)
+
+    def _tell(self, outcome: Sequence[tuple[float, Update]]) -> None:
+        """Deliver what became of an accepted message, each status in its time."""
+        if self.sender is not None:
+            for after, update in outcome:
+                self._spawn([update], after=after)
+
+    def _spawn(self, updates: Sequence[Update], *, after: float) -> None:
+        task = asyncio.create_task(self._deliver(updates, after=after))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    async def _deliver(self, updates: Sequence[Update], *, after: float) -> None:
+        assert self.sender is not None
+        await asyncio.sleep(after)
+        await self.sender.deliver(updates)
+
+    async def _cancel(self) -> None:
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 class _Everything:
@@ -156,9 +147,3 @@ class _Everything:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._gateway(scope, receive, send)
-
-
-async def _not_valid(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ValidationError)
-    problems = json.loads(error.json(include_url=False, include_context=False))
-    return JSONResponse({"problems": problems}, status_code=400)
