@@ -19,14 +19,25 @@ from typing import Any
 from connector.crm.hubspot.batches import BatchInput, in_halves, property_key, write_batch
 from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.contacts import timestamp
-from connector.crm.hubspot.failures import HubSpotRefusal, says_already_there
+from connector.crm.hubspot.failures import HubSpotRefusal, is_conflict
 from connector.crm.hubspot.schema import COMMUNICATION_TO_CONTACT, DIRECTION, MESSAGE_ID, STATUS
-from connector.crm.port import Activity, ActivityChange, ActivityQuery, Gone, Refused, WriteResult, Written
+from connector.crm.port import (
+    Activity,
+    ActivityChange,
+    ActivityQuery,
+    Gone,
+    Later,
+    Refused,
+    WriteResult,
+    Written,
+)
 
 _BODY = "hs_communication_body"
 _BODY_LIMIT = 65_000  # the property takes 65,536 characters, escapes included
 _READ_LIMIT = 100
 _ASSOCIATION_READ_LIMIT = 1000
+_PARTIAL = 207
+_NOT_MOVED = "HubSpot did not associate the activity with its person's contact record."
 _TYPES = [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": COMMUNICATION_TO_CONTACT}]
 
 
@@ -97,10 +108,12 @@ async def _create(
 ) -> dict[str, WriteResult]:
     path = client.path("objects", "communications/batch/create")
     key_of = property_key(MESSAGE_ID)
+    if guard is not ActivityGuard.UNIQUE:  # no value of ours can be taken, and none could be looked up
+        return await write_batch(client, path, inputs, key_of=key_of)
     try:
-        results = await write_batch(client, path, inputs, key_of=key_of)
+        results = await write_batch(client, path, inputs, key_of=key_of, raise_conflict=True)
     except HubSpotRefusal as refusal:
-        # The whole batch was refused because some are there already. Nothing was written by this call.
+        # A batch was refused because some are there already.
         there = await _read_by_message_id(client, [item.key for item in inputs])
         absent = [item for item in inputs if item.key not in there]
         if len(absent) == len(inputs):
@@ -108,7 +121,7 @@ async def _create(
                 return {inputs[0].key: refusal.refused()}
             return await in_halves(inputs, lambda half: _create(client, half, guard))
         return {**_found(there), **(await _create(client, absent, guard) if absent else {})}
-    conflicts = [key for key, result in results.items() if _is_conflict(result)]
+    conflicts = [key for key, result in results.items() if is_conflict(result)]
     if conflicts:
         results.update(_found(await _read_by_message_id(client, conflicts)))
     return results
@@ -130,13 +143,11 @@ async def update_activities(
         return str(result.get("id"))
 
     path = client.path("objects", "communications/batch/update")
-    try:
-        results = await write_batch(client, path, inputs, key_of=key_of)
-    except HubSpotRefusal as refusal:
-        results = {item.record_id: refusal.refused() for item in items}
+    results = await write_batch(client, path, inputs, key_of=key_of)
     moved = [item for item in items if item.moved_from and isinstance(results[item.record_id], Written)]
     if moved:
-        await _move(client, moved)
+        left = await _move(client, moved)
+        results.update({record_id: Later(reason=_NOT_MOVED) for record_id in left})
     return [results[item.record_id] for item in items]
 
 
@@ -201,9 +212,13 @@ async def _communications_of(client: HubSpotClient, contact_ids: Iterable[str]) 
     return found
 
 
-async def _move(client: HubSpotClient, items: Sequence[ActivityChange]) -> None:
-    """New association first, then the old one away: a crash between leaves the activity on both, not on none."""
-    await client.call(
+async def _move(client: HubSpotClient, items: Sequence[ActivityChange]) -> set[str]:
+    """New association first, then the old one away: a crash between leaves the activity on both, not on none.
+
+    Returns the activities that HubSpot did not associate, e.g. with a contact that somebody deleted. It says so by
+    a 207 without their results, and they stay where they are.
+    """
+    status, answer = await client.call(
         "POST",
         client.path("associations", "communications/contacts/batch/create"),
         {
@@ -218,22 +233,28 @@ async def _move(client: HubSpotClient, items: Sequence[ActivityChange]) -> None:
         },
         writes=True,
     )
-    await client.call(
-        "POST",
-        client.path("associations", "communications/contacts/batch/archive"),
-        {"inputs": [{"from": {"id": item.record_id}, "to": [{"id": item.moved_from}]} for item in items]},
-        writes=True,
-    )
+    left: set[str] = set()
+    if status == _PARTIAL or answer.get("errors"):
+        named = {_start_of(result) for result in answer.get("results") or ()}
+        left = {item.record_id for item in items} - named
+    moved = [item for item in items if item.record_id not in left]
+    if moved:
+        await client.call(
+            "POST",
+            client.path("associations", "communications/contacts/batch/archive"),
+            {"inputs": [{"from": {"id": item.record_id}, "to": [{"id": item.moved_from}]} for item in moved]},
+            writes=True,
+        )
+    return left
+
+
+def _start_of(association: Mapping[str, Any]) -> str:
+    """The `from` record of a created association; its form differs between versions of the API."""
+    return str(association.get("fromObjectId") or (association.get("from") or {}).get("id"))
 
 
 def _found(there: Mapping[str, str]) -> dict[str, WriteResult]:
     return {wamid: Written(record_id=record_id) for wamid, record_id in there.items()}
-
-
-def _is_conflict(result: WriteResult) -> bool:
-    return isinstance(result, Refused) and (
-        result.cause == "hubspot_conflict" or says_already_there(category="", message=result.reason)
-    )
 
 
 def _absent_contact(result: WriteResult, item: Activity) -> WriteResult:

@@ -39,11 +39,17 @@ class HubSpot:
 
     async def upsert_contacts(self, items: Sequence[ContactUpsert]) -> Sequence[WriteResult]:
         """≤ 100 distinct contacts."""
-        return await contacts.upsert_contacts(self._client, items)
+        try:
+            return await contacts.upsert_contacts(self._client, items)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
 
     async def log_activities(self, items: Sequence[Activity]) -> Sequence[WriteResult]:
         """≤ 100 distinct messages."""
-        return await activities.log_activities(self._client, items, self.guard)
+        try:
+            return await activities.log_activities(self._client, items, self.guard)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
 
     async def update_activities(self, items: Sequence[ActivityChange]) -> Sequence[WriteResult]:
         """≤ 100 distinct records."""

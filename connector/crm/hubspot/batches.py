@@ -14,8 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.crm.hubspot.client import HubSpotClient
-from connector.crm.hubspot.failures import HubSpotRefusal, item_failure
-from connector.crm.port import Unknown, WriteResult, Written
+from connector.crm.hubspot.failures import (
+    HubSpotRefusal,
+    absent_property,
+    as_connector_error,
+    item_failure,
+)
+from connector.crm.port import Later, Unknown, WriteResult, Written
+from connector.errors import ConnectorError, Transient, Uncertain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,30 +37,59 @@ KeyOf = Callable[[Mapping[str, Any]], str | None]
 
 
 async def write_batch(
-    client: HubSpotClient, path: str, inputs: Sequence[BatchInput], *, key_of: KeyOf
+    client: HubSpotClient,
+    path: str,
+    inputs: Sequence[BatchInput],
+    *,
+    key_of: KeyOf,
+    raise_conflict: bool = False,
 ) -> dict[str, WriteResult]:
-    """Write inputs of distinct keys; one result a key. Whole-call failures are raised."""
+    """Write inputs of distinct keys; one result a key. Failures before anything was written are raised.
+
+    With `raise_conflict` a batch that is refused because a unique value is taken is the caller's to take apart
+    (`HubSpotRefusal`); parts of it may have been written then.
+    """
     if not inputs:
         return {}
     body = {"inputs": [{**item.body, "objectWriteTraceId": item.key} for item in inputs]}
     try:
         _, answer = await client.call("POST", path, body, writes=True)
     except HubSpotRefusal as refusal:
-        if refusal.is_conflict:
+        if not refusal.is_about_content:
+            # No input is at fault: the path is retired, or something in between answers for HubSpot.
+            raise as_connector_error(refusal) from refusal
+        if raise_conflict and refusal.is_conflict:
             raise
         if len(inputs) == 1:
             return {inputs[0].key: refusal.refused()}
-        return await in_halves(inputs, lambda half: write_batch(client, path, half, key_of=key_of))
+        return await in_halves(
+            inputs,
+            lambda half: write_batch(client, path, half, key_of=key_of, raise_conflict=raise_conflict),
+        )
     return read_answer(answer, inputs, key_of=key_of)
 
 
 async def in_halves(
     inputs: Sequence[BatchInput], write: Callable[[Sequence[BatchInput]], Awaitable[dict[str, WriteResult]]]
 ) -> dict[str, WriteResult]:
-    """Write the two halves of a refused batch one after the other."""
+    """Write the two halves of a refused batch one after the other.
+
+    What the first half became is told also when the second fails: forgotten, its creates would be made again.
+    """
     middle = len(inputs) // 2
     results = await write(inputs[:middle])
-    return {**results, **await write(inputs[middle:])}
+    try:
+        return {**results, **await write(inputs[middle:])}
+    except ConnectorError as error:
+        return {**results, **{item.key: _not_settled(error) for item in inputs[middle:]}}
+
+
+def _not_settled(error: ConnectorError) -> WriteResult:
+    if isinstance(error, Uncertain):
+        return Unknown(reason=error.message)
+    return Later(
+        reason=error.message, retry_after=error.retry_after if isinstance(error, Transient) else None
+    )
 
 
 def read_answer(
@@ -69,7 +104,12 @@ def read_answer(
             results[key] = Written(record_id=str(result["id"]), created=bool(result.get("new")))
     correlation = str(answer.get("correlationId", ""))
     nameless: list[Mapping[str, Any]] = []
-    for error in answer.get("errors") or ():
+    errors = answer.get("errors") or ()
+    if not answer.get("results"):
+        for error in errors:
+            if (absent := absent_property(str(error.get("message", "")))) is not None:
+                raise absent
+    for error in errors:
         context = error.get("context") or {}
         named = [
             key for key in (*context.get("objectWriteTraceId", ()), *context.get("ids", ())) if key in keys

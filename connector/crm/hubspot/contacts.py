@@ -7,9 +7,9 @@ from datetime import datetime
 
 from connector.crm.hubspot.batches import BatchInput, property_key, write_batch
 from connector.crm.hubspot.client import HubSpotClient
-from connector.crm.hubspot.failures import HubSpotRefusal
+from connector.crm.hubspot.failures import HubSpotRefusal, is_conflict
 from connector.crm.hubspot.schema import CONTACT_KEY
-from connector.crm.port import ContactUpsert, Retired, WriteResult
+from connector.crm.port import ContactUpsert, Later, Retired, WriteResult
 
 _WATCHED = (
     "email",
@@ -71,13 +71,18 @@ async def upsert_contacts(client: HubSpotClient, items: Sequence[ContactUpsert])
     results: dict[str, WriteResult] = {}
     for operation, inputs in (("upsert", by_key), ("update", by_id)):
         path = client.path("objects", f"contacts/batch/{operation}")
-        try:
-            results.update(await write_batch(client, path, inputs, key_of=key_of))
-        except HubSpotRefusal as refusal:
-            # A conflict on a contact is somebody else's unique value, e.g. a second property of the portal's own.
-            for item in inputs:
-                results[item.key] = refusal.refused()
-    return [results[item.key] for item in items]
+        results.update(await write_batch(client, path, inputs, key_of=key_of))
+    return [await again_if_ours(client, item.key, results[item.key]) for item in items]
+
+
+async def again_if_ours(client: HubSpotClient, key: str, result: WriteResult) -> WriteResult:
+    """A conflict over our own key is an earlier upsert that had not ended yet: the next one updates its record.
+
+    Any other is over a unique property of the portal's own, and stays refused.
+    """
+    if not is_conflict(result) or await find_contact(client, key) is None:
+        return result
+    return Later(reason="HubSpot was still creating this contact.")
 
 
 async def find_contact(client: HubSpotClient, key: str) -> str | None:

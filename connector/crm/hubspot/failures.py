@@ -7,6 +7,7 @@ one item of a batch the category does. 5xx on a write says nothing about whether
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,12 @@ _POLICY_SECONDS = {"TEN_SECONDLY_ROLLING": 10.0, "SECONDLY": 1.0, "DAILY": 300.0
 
 _MIGRATION_STATUS = 477  # the portal moves between data centres; Retry-After in seconds, up to 24 h
 _LOCKED_STATUS = 423  # "wait at least two seconds"
-_UNREACHABLE = {500, 502, 503, 504, 520, 521, 522, 523, 524, 530}
+_UNREACHABLE = {408, 500, 502, 503, 504, 520, 521, 522, 523, 524, 530}
+
+# What a batch endpoint answers when something is wrong with the inputs. Any other 4xx is about the endpoint itself.
+_ABOUT_CONTENT = frozenset({400, 409, 413, 414, 422})
+
+_ABSENT_PROPERTY = re.compile(r'Property \\*"(\w+)\\*" does not exist')
 
 
 @dataclass(kw_only=True, eq=False)  # not frozen: Python writes tracebacks on exceptions
@@ -39,6 +45,11 @@ class HubSpotRefusal(Exception):
         """A unique value is taken. Documented as 409 CONFLICT, observed as 400 "already has that value"."""
         return says_already_there(category=self.category, message=self.message)
 
+    @property
+    def is_about_content(self) -> bool:
+        """Whether a batch was refused for its inputs, so that one without the bad input may pass."""
+        return self.status in _ABOUT_CONTENT
+
     def refused(self) -> Refused:
         """The same as one item's result."""
         return Refused(
@@ -51,6 +62,13 @@ class HubSpotRefusal(Exception):
 def says_already_there(*, category: str, message: str) -> bool:
     """Whether an error means that a unique value is taken already."""
     return category == "CONFLICT" or "already has that value" in message or "already exist" in message
+
+
+def is_conflict(result: WriteResult) -> bool:
+    """Whether one item was refused because a unique value is taken already."""
+    return isinstance(result, Refused) and (
+        result.cause == "hubspot_conflict" or says_already_there(category="", message=result.reason)
+    )
 
 
 def read_body(body: Any) -> dict[str, Any]:
@@ -92,12 +110,25 @@ def call_failure(status: int, body: Any, headers: Mapping[str, str], *, writes: 
     if status in _UNREACHABLE or status >= 500:
         text = f"HubSpot answered {status}: {message}"
         return Uncertain(text) if writes else Transient(text)
+    if (absent := absent_property(message)) is not None:
+        return absent
     return HubSpotRefusal(
         status=status,
         category=category,
         message=message,
         context=document.get("context") or {},
         correlation_id=correlation,
+    )
+
+
+def absent_property(message: str) -> Terminal | None:
+    """The error of a portal that lacks a property we write: every record would be refused, and none is at fault."""
+    names = sorted(set(_ABSENT_PROPERTY.findall(message)))
+    if not names:
+        return None
+    return Terminal(
+        f"HubSpot has no property {', '.join(names)}. Nothing was written; what waits stays in the database.",
+        advice="ours are made by: connector setup hubspot; another one has to be made in HubSpot's settings",
     )
 
 
@@ -111,6 +142,8 @@ def item_failure(error: Mapping[str, Any], *, correlation_id: str = "") -> Write
         return Later(reason=message)
     if category == "OBJECT_NOT_FOUND":
         return Gone(reason=message)
+    if absent_property(message) is not None:
+        return Later(reason=message)
     return Refused(
         cause=f"hubspot_{category.lower()}",
         reason=message,
@@ -123,7 +156,10 @@ def as_connector_error(error: Exception) -> ConnectorError:
     if isinstance(error, ConnectorError):
         return error
     if isinstance(error, HubSpotRefusal):
-        return Terminal(f"HubSpot refuses: {error.message} ({error.category}, {error.correlation_id})")
+        return Terminal(
+            f"HubSpot refuses with status {error.status}: {error.message} ({error.category}, {error.correlation_id}).",
+            advice="check CONNECTOR_HUBSPOT__BASE_URL, CONNECTOR_HUBSPOT__API_VERSION and what HubSpot names",
+        )
     raise error
 
 

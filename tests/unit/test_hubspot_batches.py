@@ -1,0 +1,226 @@
+"""What a batch call becomes for each of its items, against answers that portals are known to give."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from connector.crm.hubspot.activities import ActivityGuard, log_activities, update_activities
+from connector.crm.hubspot.batches import BatchInput, property_key, write_batch
+from connector.crm.hubspot.client import HubSpotClient
+from connector.crm.hubspot.contacts import again_if_ours
+from connector.crm.hubspot.failures import call_failure
+from connector.crm.hubspot.schema import CONTACT_KEY
+from connector.crm.port import (
+    Activity,
+    ActivityChange,
+    Later,
+    Refused,
+    Unknown,
+    WriteResult,
+    Written,
+)
+from connector.errors import ConnectorError, RateLimited, Terminal, Transient, Uncertain
+
+Call = tuple[str, Mapping[str, Any]]
+Answer = tuple[int, dict[str, Any]]
+
+
+class Portal:
+    """Answers each call by `answer(path, inputs)`, which may raise, and remembers the calls."""
+
+    def __init__(self, answer: Callable[[str, Sequence[Mapping[str, Any]]], Answer]) -> None:
+        self._answer = answer
+        self.calls: list[Call] = []
+
+    def path(self, family: str, rest: str) -> str:
+        return f"/{family}/{rest}"
+
+    async def call(self, _: str, path: str, body: Mapping[str, Any], *, writes: bool) -> Answer:
+        self.calls.append((path, body))
+        return self._answer(path, body["inputs"])
+
+    @property
+    def client(self) -> HubSpotClient:
+        return cast("HubSpotClient", self)
+
+
+def refused(
+    message: str = "bad record", *, status: int = 400, category: str = "VALIDATION_ERROR"
+) -> Exception:
+    return call_failure(status, {"message": message, "category": category}, {}, writes=True)
+
+
+def activity(wamid: str) -> Activity:
+    return Activity(
+        wamid=wamid,
+        contact_record_id="7",
+        direction="inbound",
+        status="received",
+        at=datetime(2026, 3, 1, tzinfo=UTC),
+        subject="",
+        body=wamid,
+    )
+
+
+def written(inputs: Sequence[Mapping[str, Any]]) -> Answer:
+    return 201, {
+        "results": [
+            {"id": f"record of {item['objectWriteTraceId']}", "properties": item["properties"]}
+            for item in inputs
+        ]
+    }
+
+
+async def logged(
+    portal: Portal, *wamids: str, guard: ActivityGuard = ActivityGuard.PLAIN
+) -> dict[str, WriteResult]:
+    results = await log_activities(portal.client, [activity(wamid) for wamid in wamids], guard)
+    return dict(zip(wamids, results, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (RateLimited("no calls left", retry_after=3.0), Later),
+        (Uncertain("the answer was lost"), Unknown),
+        (Terminal("the token was revoked"), Later),
+    ],
+    ids=["rate limit", "lost answer", "credential"],
+)
+async def test_a_half_that_was_written_is_told_when_the_other_half_fails(
+    failure: ConnectorError, kind: type
+) -> None:
+    """A refused batch is halved; what its first half wrote is not forgotten, or it would be created twice."""
+
+    def answer(_: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        wamids = [item["objectWriteTraceId"] for item in inputs]
+        if len(wamids) == 4:
+            raise refused()
+        if wamids == ["c", "d"]:
+            raise failure
+        return written(inputs)
+
+    results = await logged(Portal(answer), "a", "b", "c", "d")
+    assert results["a"] == Written(record_id="record of a")
+    assert results["b"] == Written(record_id="record of b")
+    assert isinstance(results["c"], kind)
+    assert isinstance(results["d"], kind)
+
+
+async def test_a_failure_before_anything_was_written_is_of_the_whole_call() -> None:
+    """Nothing was written yet, so the call as a whole waits, and the sink with it."""
+
+    def answer(_: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        raise refused() if len(inputs) == 4 else RateLimited("no calls left", retry_after=3.0)
+
+    with pytest.raises(RateLimited):
+        await logged(Portal(answer), "a", "b", "c", "d")
+
+
+@pytest.mark.parametrize("status", [404, 405, 410])
+async def test_an_endpoint_that_is_not_there_stops_the_line(status: int) -> None:
+    """A path that HubSpot retired, or a proxy's own answer, says nothing about a record: no dead letters."""
+
+    def answer(_: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        raise refused("resource not found", status=status)
+
+    portal = Portal(answer)
+    with pytest.raises(Terminal, match=str(status)):
+        await logged(portal, "a", "b")
+    assert len(portal.calls) == 1
+
+
+def test_a_request_timeout_of_a_proxy_leaves_the_write_in_doubt() -> None:
+    """408 does not tell whether the request was passed on."""
+    assert isinstance(call_failure(408, "", {}, writes=True), Uncertain)
+    assert isinstance(call_failure(408, "", {}, writes=False), Transient)
+
+
+_ABSENT = 'Property values were not valid: [{"message":"Property \\"whatsapp_status\\" does not exist","error":"PROPERTY_DOESNT_EXIST"}]'
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole batch refused", "each item refused"])
+async def test_a_property_that_somebody_deleted_stops_the_line(*, whole: bool) -> None:
+    """Every record would be refused for it and none is at fault: no dead letters, but the command to run."""
+
+    def answer(_: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        if whole:
+            raise refused(_ABSENT)
+        return 207, {
+            "errors": [
+                {
+                    "message": _ABSENT,
+                    "category": "VALIDATION_ERROR",
+                    "context": {"objectWriteTraceId": [item["objectWriteTraceId"]]},
+                }
+                for item in inputs
+            ]
+        }
+
+    with pytest.raises(Terminal, match="whatsapp_status") as raised:
+        await logged(Portal(answer), "a", "b")
+    assert "connector setup hubspot" in raised.value.advice
+
+
+@pytest.mark.parametrize("guard", [ActivityGuard.PLAIN, ActivityGuard.NONE])
+async def test_without_a_unique_property_a_conflict_is_one_items_refusal(guard: ActivityGuard) -> None:
+    """Nothing can be looked up by a property that is not unique: the item alone is refused, the others written."""
+
+    def answer(path: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        assert path.endswith("batch/create")
+        if any(item["objectWriteTraceId"] == "b" for item in inputs):
+            raise refused("something already exists", status=409, category="CONFLICT")
+        return written(inputs)
+
+    results = await logged(Portal(answer), "a", "b", "c", guard=guard)
+    assert isinstance(results["b"], Refused)
+    assert [isinstance(results[name], Written | Unknown) for name in "ac"] == [True, True]
+
+
+async def test_a_conflict_of_one_contact_spares_the_others() -> None:
+    """One contact's unique value is taken: it alone is refused, the other four are written."""
+
+    def answer(_: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        if any(item["id"] == "3" for item in inputs):
+            raise refused("Contact already exists. Existing ID: 33", status=409, category="CONFLICT")
+        return written(inputs)
+
+    inputs = [BatchInput(key=key, body={"id": key, "properties": {CONTACT_KEY: key}}) for key in "12345"]
+    results = await write_batch(
+        Portal(answer).client, "/contacts/batch/upsert", inputs, key_of=property_key(CONTACT_KEY)
+    )
+    assert isinstance(results.pop("3"), Refused)
+    assert {type(result) for result in results.values()} == {Written}
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["our own key", "a property of the portal's own"])
+async def test_a_conflict_over_our_own_key_is_tried_again(*, ours: bool) -> None:
+    """An earlier upsert whose answer was lost still ran: the next one updates its record. Others stay refused."""
+    portal = Portal(lambda _, inputs: (207, {"results": [{"id": "33"}] if ours else []}))
+    conflict = Refused(cause="hubspot_conflict", reason="Contact already exists. Existing ID: 33")
+    result = await again_if_ours(portal.client, "3", conflict)
+    assert isinstance(result, Later if ours else Refused)
+
+
+async def test_an_activity_that_could_not_be_moved_keeps_its_old_place() -> None:
+    """HubSpot answers 207 without a result: the old association stays, and the move is tried again."""
+
+    def answer(path: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        if path.endswith("contacts/batch/create"):
+            return 207, {"results": [{"fromObjectId": 1, "toObjectId": 7}]}
+        if path.endswith("contacts/batch/archive"):
+            assert [item["from"]["id"] for item in inputs] == ["1"]
+            return 204, {}
+        return 200, {"results": [{"id": item["id"], "properties": {}} for item in inputs]}
+
+    changes = [
+        ActivityChange(record_id=record_id, activity=activity(record_id), moved_from="6")
+        for record_id in ("1", "2")
+    ]
+    portal = Portal(answer)
+    results = await update_activities(portal.client, changes, ActivityGuard.PLAIN)
+    assert results[0] == Written(record_id="1")
+    assert isinstance(results[1], Later)
+    assert portal.calls[-1][0].endswith("archive")
