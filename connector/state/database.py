@@ -17,27 +17,34 @@ Connection = asyncpg.pool.PoolConnectionProxy | asyncpg.Connection
 # A statement that runs longer than this is stuck behind something that a person should look at.
 _STATEMENT_TIMEOUT_SECONDS = 60.0
 
+# A statement's own values are at fault: such an error belongs to some record, all others to the database.
+_DATA = (
+    asyncpg.CardinalityViolationError,
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.PLPGSQLError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.WithCheckOptionViolationError,
+)
+_AGAIN = (
+    asyncpg.InvalidCachedStatementError,  # a migration ran beside us
+    asyncpg.LockNotAvailableError,
+    asyncpg.TransactionRollbackError,
+)
+_WRONG = (
+    asyncpg.FeatureNotSupportedError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.InvalidSQLStatementNameError,  # a pooler gave our prepared statement to another server connection
+    asyncpg.SyntaxOrAccessError,  # tables or columns that are not there, privileges
+)
 _GONE = (
     OSError,
     TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.QueryCanceledError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.InsufficientResourcesError,
     asyncpg.InterfaceError,
-    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InternalClientError,
-)
-_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-_WRONG = (
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InsufficientPrivilegeError,
-    asyncpg.UndefinedTableError,
-    asyncpg.InvalidSchemaNameError,
+    asyncpg.PostgresError,
 )
 
 
@@ -72,16 +79,23 @@ async def connect(url: str) -> asyncpg.Connection:
 
 @asynccontextmanager
 async def database_errors() -> AsyncIterator[None]:
-    """Turn what asyncpg raises into the connector's tree: gone → `Transient`, wrong → `Terminal`, rest unchanged."""
+    """Turn what asyncpg raises into the connector's tree: gone → `Transient`, wrong → `Terminal`.
+
+    Unchanged are errors of the values in a statement: those are some record's, and only those may make it a dead
+    letter. Everything else, also what PostgreSQL will say in future, is waited for or stops the line.
+    """
     try:
         yield
+    except _DATA:
+        raise
+    except _AGAIN as error:
+        raise Transient(f"The database asks to repeat the transaction: {error}.", retry_after=0.05) from error
     except _WRONG as error:
         raise Terminal(
             f"The database refuses us or lacks our tables: {error}.",
-            advice="check CONNECTOR_DATABASE__URL, then run: connector state migrate",
+            advice="check CONNECTOR_DATABASE__URL (a pooler in between has to pool sessions, not transactions), then "
+            "run: connector state migrate",
         ) from error
-    except _AGAIN as error:
-        raise Transient(f"The database asks to repeat the transaction: {error}.", retry_after=0.05) from error
     except _GONE as error:
         raise Transient(f"The database does not answer: {type(error).__name__}: {error}.") from error
 
