@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
@@ -24,7 +25,8 @@ def _upgrade(connection: Connection) -> None:
 
 async def migrate(url: str) -> None:
     """Apply every migration that is missing; harmless when there is none, safe when run by several at once."""
-    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1))
+    # The URL is asyncpg's to read, as for the roles: SQLAlchemy does not know sslmode or the short scheme.
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url))
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
