@@ -5,6 +5,7 @@ Whether communications take a unique custom property is not documented: it is pr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from connector.crm.hubspot.activities import ActivityGuard
@@ -21,7 +22,11 @@ from connector.crm.hubspot.schema import (
     Property,
 )
 from connector.crm.port import SetupReport
-from connector.errors import Terminal
+from connector.errors import Terminal, Transient
+
+_READABLE_WITHIN = 5.0  # seconds; live portals show a property 0.25 to 0.7 s after it was made
+_LOOK_EVERY = 0.25  # seconds
+_HAS_NO_SUCH = frozenset({400, 404, 405})
 
 
 async def check_setup(client: HubSpotClient, *, create: bool) -> tuple[SetupReport, ActivityGuard]:
@@ -31,10 +36,12 @@ async def check_setup(client: HubSpotClient, *, create: bool) -> tuple[SetupRepo
     await _ensure(
         client, "communications", (MESSAGE_ID_PROPERTY,), create=create, report=report, optional=True
     )
-    guard = await _guard(client)
+    guard = await _guard(client, expected=MESSAGE_ID in report.found)
     if guard is not ActivityGuard.NONE:
         await _ensure(client, "communications", COMMUNICATION_PROPERTIES, create=create, report=report)
-    key_is_unique = (await _unique(client, "contacts", CONTACT_KEY)) is True
+    key_is_unique = (
+        await _unique(client, "contacts", CONTACT_KEY, expected=CONTACT_KEY in report.found)
+    ) is True
     if CONTACT_KEY in report.found and not key_is_unique:
         raise Terminal(
             f"HubSpot's contact property {CONTACT_KEY} exists but is not unique, and that cannot be changed. "
@@ -69,7 +76,12 @@ async def _ensure(
     report: _Findings,
     optional: bool = False,
 ) -> None:
-    _, answer = await client.call("GET", client.path("properties", object_type), writes=False)
+    try:
+        _, answer = await client.call("GET", client.path("properties", object_type), writes=False)
+    except HubSpotRefusal as refusal:
+        if optional and refusal.status in _HAS_NO_SUCH:
+            return  # the portal's communications have no properties of their own
+        raise
     there = {item.get("name") for item in answer.get("results") or ()}
     report.found.extend(item.name for item in wanted if item.name in there)
     absent = [item for item in wanted if item.name not in there]
@@ -79,7 +91,12 @@ async def _ensure(
         if not optional:
             report.missing.extend(item.name for item in absent)
         return
-    await _create_group(client, object_type)
+    try:
+        await _create_group(client, object_type)
+    except HubSpotRefusal as refusal:
+        if optional:
+            return
+        raise _no_property(refusal, object_type) from refusal
     for item in absent:
         if await _create(client, object_type, item):
             report.found.append(item.name)
@@ -97,7 +114,7 @@ async def _create_group(client: HubSpotClient, object_type: str) -> None:
         )
     except HubSpotRefusal as refusal:
         if not refusal.is_conflict and refusal.status != 409:
-            raise _no_property(refusal, object_type) from refusal
+            raise
 
 
 async def _create(client: HubSpotClient, object_type: str, item: Property) -> bool:
@@ -119,22 +136,38 @@ async def _create(client: HubSpotClient, object_type: str, item: Property) -> bo
     return True
 
 
-async def _guard(client: HubSpotClient) -> ActivityGuard:
-    unique = await _unique(client, "communications", MESSAGE_ID)
+async def _guard(client: HubSpotClient, *, expected: bool) -> ActivityGuard:
+    unique = await _unique(client, "communications", MESSAGE_ID, expected=expected)
     if unique is None:
         return ActivityGuard.NONE
     return ActivityGuard.UNIQUE if unique else ActivityGuard.PLAIN
 
 
-async def _unique(client: HubSpotClient, object_type: str, name: str) -> bool | None:
-    """Whether a property is unique; None: there is no such property."""
-    try:
-        _, answer = await client.call("GET", client.path("properties", f"{object_type}/{name}"), writes=False)
-    except HubSpotRefusal as refusal:
-        if refusal.status == 404:
-            return None
-        raise _no_property(refusal, object_type) from refusal
-    return bool(answer.get("hasUniqueValue"))
+async def _unique(client: HubSpotClient, object_type: str, name: str, *, expected: bool) -> bool | None:
+    """Whether a property is unique; None: there is no such property.
+
+    One that is `expected`, because it was listed or made a moment ago, is waited for: taking it for absent would
+    guard activities by the wrong means until the next start. Raises `Transient` when it does not show up.
+    """
+    deadline = asyncio.get_running_loop().time() + _READABLE_WITHIN
+    while True:
+        try:
+            _, answer = await client.call(
+                "GET", client.path("properties", f"{object_type}/{name}"), writes=False
+            )
+        except HubSpotRefusal as refusal:
+            if refusal.status not in _HAS_NO_SUCH:
+                raise _no_property(refusal, object_type) from refusal
+            if not expected:
+                return None
+        else:
+            return bool(answer.get("hasUniqueValue"))
+        if asyncio.get_running_loop().time() > deadline:
+            raise Transient(
+                f"HubSpot does not show the property {name} of {object_type} yet, although it has it.",
+                advice="run: connector setup hubspot",
+            )
+        await asyncio.sleep(_LOOK_EVERY)
 
 
 def _no_property(refusal: HubSpotRefusal, object_type: str) -> Terminal:
