@@ -9,6 +9,7 @@ import typer
 from connector.cli.demo import demo as demo_command
 from connector.cli.output import show_error
 from connector.cli.run import run as run_command
+from connector.cli.sandbox import sandbox as sandbox_command
 from connector.cli.schemas import schemas as schemas_command
 from connector.cli.setup import app as setup_app
 from connector.cli.state import app as state_app
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command("demo", rich_help_panel="Start here")(demo_command)
 app.command("up", rich_help_panel="Start here")(up_command)
+app.command("sandbox", rich_help_panel="Start here")(sandbox_command)
 app.command("run", rich_help_panel="Deploy")(run_command)
 app.add_typer(topics_app, name="topics", rich_help_panel="Deploy")
 app.add_typer(state_app, name="state", rich_help_panel="Deploy")

@@ -1,4 +1,4 @@
-"""`connector demo`: plays a conversation through the real thing and asks the CRM what arrived."""
+"""`connector demo`: plays a conversation through the real thing and asks both CRMs what arrived."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import shutil
 import sys
 import time
-from dataclasses import asdict
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +16,15 @@ import typer
 from connector.cli.output import JsonOption, err, out, print_json
 
 if TYPE_CHECKING:
+    import httpx
+
     from connector.embedded.deployment import LocalDeployment
-    from connector.sandbox.audit import Audit
+    from connector.sandbox.audit import Audit, CrmRecords
     from connector.sandbox.story import Story
+    from connector.sandbox.whatsapp.payloads import Update
     from connector.sandbox.whatsapp.sender import WebhookSender
+
+Say = Callable[[str], None]
 
 _SETTLE_TIMEOUT = 45.0
 
@@ -30,11 +35,24 @@ def demo(
     ] = Path(".connector/demo"),
     as_json: JsonOption = False,
 ) -> None:
-    """Start a real Kafka, PostgreSQL and every role, play WhatsApp webhooks, and count what the CRM got.
+    """Start a real Kafka, PostgreSQL and every role, play WhatsApp webhooks, and count what both CRMs got.
 
-    Exit code 0 only if nothing is missing and nothing is doubled.
+    Exit code 0 only if nothing is missing and nothing is doubled in either.
     """
     raise typer.Exit(asyncio.run(_demo(data_dir, as_json=as_json)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Crm:
+    """One simulated CRM, and how its own records are read."""
+
+    name: str
+    client: httpx.AsyncClient
+    state_path: str
+    read: Callable[[Mapping[str, Any]], CrmRecords]
+
+    async def records(self) -> CrmRecords:
+        return self.read((await self.client.get(self.state_path)).json())
 
 
 async def _demo(data_dir: Path, *, as_json: bool) -> int:
@@ -50,17 +68,17 @@ async def _demo(data_dir: Path, *, as_json: bool) -> int:
     _empty(data_dir)
     deployment = LocalDeployment(
         data_dir,
-        roles=["ingress", "route", "sync-hubspot"],
+        roles=["ingress", "route", "sync-hubspot", "sync-salesforce"],
         sandbox=SandboxOptions(hubspot={"burst_limit": 190}),
         env={"CONNECTOR_LOG__FORMAT": "json"},
         say=say,
     )
     async with deployment:
         say(
-            f"ready: webhooks at {deployment.ingress_url}/webhooks/whatsapp, HubSpot (simulated) at {deployment.hubspot_url}\n"
+            f"ready: webhooks at {deployment.ingress_url}/webhooks/whatsapp, simulated: HubSpot at "
+            f"{deployment.hubspot_url}, Salesforce at {deployment.salesforce_url}\n"
         )
-        played = story(start=int(time.time()) - 600)
-        summary = await _play(deployment, played, say=say)
+        summary = await _play(deployment, story(start=int(time.time()) - 600), say=say)
     summary["seconds"] = round(time.monotonic() - began, 1)
     if as_json:
         print_json(summary)
@@ -80,10 +98,11 @@ def _empty(data_dir: Path) -> None:
         shutil.rmtree(data_dir)
 
 
-async def _play(deployment: LocalDeployment, played: Story, *, say: Any) -> dict[str, Any]:
+async def _play(deployment: LocalDeployment, played: Story, *, say: Say) -> dict[str, Any]:
     import httpx
 
     from connector.embedded.deployment import SANDBOX_APP_SECRET
+    from connector.sandbox.audit import hubspot_records, salesforce_records
     from connector.sandbox.whatsapp.sender import RetrySchedule, Weather, WebhookSender
 
     sender = WebhookSender(
@@ -92,76 +111,89 @@ async def _play(deployment: LocalDeployment, played: Story, *, say: Any) -> dict
         weather=Weather(seed=7, batch=5, duplicate=0.5, disorder=6),
         retries=RetrySchedule(speed=100),
     )
-    async with httpx.AsyncClient(base_url=deployment.hubspot_url, timeout=10) as crm, sender:
+    async with (
+        httpx.AsyncClient(base_url=deployment.hubspot_url, timeout=10) as hubspot,
+        httpx.AsyncClient(base_url=deployment.salesforce_url, timeout=10) as salesforce,
+        sender,
+    ):
+        crms = [
+            _Crm(
+                name="HubSpot",
+                client=hubspot,
+                state_path="/_sandbox/hubspot/state",
+                read=hubspot_records,
+            ),
+            _Crm(
+                name="Salesforce",
+                client=salesforce,
+                state_path="/_sandbox/salesforce/state",
+                read=salesforce_records,
+            ),
+        ]
         for scene in played.scenes:
             say(f"[bold]{scene.title}[/]")
             for _ in range(3 if scene.redelivered else 1):
                 await sender.post(scene.updates)
-            await _await_arrival(crm, scene.updates, say=say)
+            await _await_arrival(crms, scene.updates, say=say)
         say(
             f"[bold]A crowd: {len(played.crowd)} updates of {len(played.expected.people) - 3} more people, "
             "half of them delivered twice, out of order[/]"
         )
         await sender.deliver(played.crowd)
-        verdict, state = await _await_settled(crm, played)
-        journal = (await crm.get("/_sandbox/journal")).json()
-    return _summary(played, verdict, state, journal, sender)
-
-
-async def _await_arrival(crm: Any, updates: Any, *, say: Any) -> None:
-    """Show each message of a scene once the CRM has it."""
-    waiting = {update.wamid for update in updates if update.field == "messages"}
-    from rich.markup import escape
-
-    deadline = time.monotonic() + _SETTLE_TIMEOUT
-    while waiting and time.monotonic() < deadline:
-        state = (await crm.get("/_sandbox/hubspot/state")).json()
-        for record in state["communications"]:
-            properties = record["properties"]
-            wamid = properties.get("whatsapp_message_id")
-            if wamid in waiting:
-                waiting.discard(wamid)
-                line = properties["hs_communication_body"].split("<br>")[0]
-                contact = ", ".join(record["associations"]["contacts"])
-                say(
-                    f"  [green]→[/] {properties['whatsapp_direction']:<8} {properties['whatsapp_status']:<9} "
-                    f"contact {contact}  activity {record['id']}  {escape(line)}"
-                )
-        await asyncio.sleep(0.05)
-
-
-async def _await_settled(crm: Any, played: Story) -> tuple[Audit, dict[str, Any]]:
-    from connector.sandbox.audit import audit
-
-    deadline = time.monotonic() + _SETTLE_TIMEOUT
-    while True:
-        state = (await crm.get("/_sandbox/hubspot/state")).json()
-        verdict = audit(played.expected, state)
-        if verdict.settled or time.monotonic() > deadline:
-            return verdict, state
-        await asyncio.sleep(0.1)
-
-
-def _summary(
-    played: Story, verdict: Audit, state: dict[str, Any], journal: dict[str, Any], sender: WebhookSender
-) -> dict[str, Any]:
-    posted = {
-        entry.wamid: entry.first_posted_at for entry in sender.journal.deliveries.values() if entry.wamid
-    }
-    inbound = played.expected.wamids
-    waits = []
-    for record in state["communications"]:
-        wamid = record["properties"].get("whatsapp_message_id")
-        at = posted.get(wamid)
-        if wamid in inbound and at is not None:
-            created = datetime.fromisoformat(record["properties"]["hs_createdate"]).timestamp()
-            waits.append(max(0.0, created - at))
-    waits.sort()
+        deadline = time.monotonic() + _SETTLE_TIMEOUT
+        found = {crm.name: await _settled(crm, played, sender, deadline=deadline) for crm in crms}
     return {
-        "passed": verdict.passed,
+        "passed": all(result["passed"] for result in found.values()),
         "updates_sent": sum(entry.posts for entry in sender.journal.deliveries.values()),
         "distinct_updates": len(sender.journal.deliveries),
         "people": len(played.expected.people),
+        "crms": found,
+    }
+
+
+async def _await_arrival(crms: Sequence[_Crm], updates: Sequence[Update], *, say: Say) -> None:
+    """Show each message of a scene once a CRM has it."""
+    from rich.markup import escape
+
+    told = {update.wamid for update in updates if update.field == "messages"}
+    waiting = {(crm.name, wamid) for crm in crms for wamid in told}
+    deadline = time.monotonic() + _SETTLE_TIMEOUT
+    while waiting and time.monotonic() < deadline:
+        for crm in crms:
+            for logged in (await crm.records()).messages:
+                if (crm.name, logged.wamid) in waiting:
+                    waiting.discard((crm.name, logged.wamid))
+                    say(
+                        f"  [green]→[/] {crm.name:<10} {logged.direction:<8} {logged.status:<9} "
+                        f"contact {', '.join(logged.people):<18}  {escape(logged.text)}"
+                    )
+        await asyncio.sleep(0.05)
+
+
+async def _settled(crm: _Crm, played: Story, sender: WebhookSender, *, deadline: float) -> dict[str, Any]:
+    """Ask a CRM again until it has everything or the deadline has come; what it has."""
+    from connector.sandbox.audit import audit
+
+    while True:
+        found = await crm.records()
+        verdict = audit(played.expected, found)
+        if verdict.settled or time.monotonic() > deadline:
+            journal = (await crm.client.get("/_sandbox/journal")).json()
+            return _result(played, verdict, found, journal, sender)
+        await asyncio.sleep(0.1)
+
+
+def _result(
+    played: Story, verdict: Audit, found: CrmRecords, journal: Mapping[str, Any], sender: WebhookSender
+) -> dict[str, Any]:
+    posted = {entry.wamid: entry.first_posted_at for entry in sender.journal.deliveries.values()}
+    waits = sorted(
+        max(0.0, logged.created_at.timestamp() - at)
+        for logged in found.messages
+        if logged.wamid in played.expected.wamids and (at := posted.get(logged.wamid)) is not None
+    )
+    return {
+        "passed": verdict.passed,
         "messages": verdict.messages,
         "contacts_found": verdict.contacts,
         "activities_found": verdict.activities,
@@ -178,19 +210,22 @@ def _summary(
     }
 
 
-def _show(summary: dict[str, Any], data_dir: Path) -> None:
-    good = "[bold green]complete[/]" if summary["passed"] else "[bold red]not complete[/]"
-    out.print(f"\n[bold]Asked the CRM:[/] {good}")
+def _show(summary: Mapping[str, Any], data_dir: Path) -> None:
     out.print(
-        f"  webhook updates   {summary['updates_sent']} sent, {summary['distinct_updates']} distinct\n"
-        f"  messages          {summary['messages']} expected, {summary['activities_found']} activities found\n"
-        f"  people            {summary['people']} expected, {summary['contacts_found']} contacts found\n"
-        f"  missing           {summary['missing']}\n"
-        f"  doubled           {summary['doubled']}\n"
-        f"  misplaced         {summary['misplaced']}, wrong status {summary['wrong_statuses']}\n"
-        f"  webhook → CRM     first {summary['first_activity_seconds']} s, p95 {summary['p95_seconds']} s\n"
+        f"\n  webhook updates   {summary['updates_sent']} sent, {summary['distinct_updates']} distinct\n"
         f"  took              {summary['seconds']} s"
     )
+    for name, found in summary["crms"].items():
+        good = "[bold green]complete[/]" if found["passed"] else "[bold red]not complete[/]"
+        out.print(
+            f"[bold]Asked {name}:[/] {good}\n"
+            f"  messages          {found['messages']} expected, {found['activities_found']} activities found\n"
+            f"  people            {summary['people']} expected, {found['contacts_found']} contacts found\n"
+            f"  missing           {found['missing']}\n"
+            f"  doubled           {found['doubled']}\n"
+            f"  misplaced         {found['misplaced']}, wrong status {found['wrong_statuses']}\n"
+            f"  webhook → CRM     first {found['first_activity_seconds']} s, p95 {found['p95_seconds']} s"
+        )
     if summary["passed"]:
         out.print("\nnext: make up, and point a Meta app at it; connector trace WAMID tells of one message")
     else:

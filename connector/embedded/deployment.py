@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,24 +19,41 @@ from typing import Self
 from connector.embedded.ports import free_ports
 from connector.embedded.stack import EmbeddedStack
 from connector.embedded.supervisor import Program, RestartPolicy, Status, Supervisor
+from connector.sandbox.environment import sandbox_environment
+from connector.sandbox.hubspot.config import HubSpotConfig
+from connector.sandbox.salesforce.config import SalesforceConfig
+from connector.sandbox.whatsapp.config import APP_SECRET, VERIFY_TOKEN, WhatsAppConfig
 from connector.settings import KafkaSettings
 from connector.state.migrate import migrate
 from connector.streams.topic_admin import create_topics
 
 EMBEDDED_PARTITIONS = 4
 
-SANDBOX_APP_SECRET = "sandbox-app-secret"  # noqa: S105 - the simulators' own
-SANDBOX_VERIFY_TOKEN = "sandbox-verify-token"  # noqa: S105
-SANDBOX_HUBSPOT_TOKEN = "pat-na1-sandbox"  # noqa: S105
+SANDBOX_APP_SECRET = APP_SECRET
+SANDBOX_VERIFY_TOKEN = VERIFY_TOKEN
+SANDBOX_HUBSPOT_TOKEN = HubSpotConfig().tokens[0].token
 
 _READY_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxOptions:
-    """The simulators beside the roles. `hubspot`: fields of `HubSpotConfig`."""
+    """The simulators beside the roles: fields of `HubSpotConfig`, `SalesforceConfig` and `WhatsAppConfig`."""
 
-    hubspot: Mapping[str, object]
+    hubspot: Mapping[str, object] = field(default_factory=dict)
+    salesforce: Mapping[str, object] = field(default_factory=dict)
+    whatsapp: Mapping[str, object] = field(default_factory=dict)
+
+    def environment(self, *, hubspot_url: str, salesforce_url: str, whatsapp_url: str) -> Mapping[str, str]:
+        """The variables that make a deployment use the simulators at these URLs."""
+        return sandbox_environment(
+            hubspot_url=hubspot_url,
+            salesforce_url=salesforce_url,
+            whatsapp_url=whatsapp_url,
+            hubspot=HubSpotConfig.model_validate(self.hubspot),
+            salesforce=SalesforceConfig.model_validate(self.salesforce),
+            whatsapp=WhatsAppConfig.model_validate(self.whatsapp),
+        )
 
 
 class LocalDeployment:
@@ -70,6 +87,10 @@ class LocalDeployment:
         self.supervisor: Supervisor | None = None
         self._more: list[Supervisor] = []
         self.hubspot_url = ""
+        self.salesforce_url = ""
+        self.whatsapp_url = ""
+        self.role_urls: dict[str, str] = {}
+        """Program name → base URL of its /readyz and /metrics, roles only."""
         self.ingress_urls: list[str] = []
         self.env: dict[str, str] = {}
 
@@ -98,11 +119,14 @@ class LocalDeployment:
         await migrate(self.stack.database_url)
         kafka = KafkaSettings(bootstrap_servers=self.stack.bootstrap_servers)
         await create_topics(kafka, partitions=EMBEDDED_PARTITIONS, replication=1)
-        sandbox_port = free_ports(1)[0]
-        self.hubspot_url = f"http://127.0.0.1:{sandbox_port}" if self._sandbox else ""
+        if self._sandbox:
+            self.hubspot_url, self.salesforce_url, self.whatsapp_url = (
+                f"http://127.0.0.1:{port}" for port in free_ports(3)
+            )
         self.env = self._environment()
-        programs = [self._sandbox_program(sandbox_port)] if self._sandbox else []
-        programs += self._role_programs(self._roles)
+        programs = self._role_programs(self._roles)
+        if self._sandbox:
+            programs.insert(0, self._sandbox_program(self._sandbox))
         self.supervisor = await self._supervise(programs, self.log_dir)
 
     async def start_more(self, roles: Sequence[str]) -> Supervisor:
@@ -158,13 +182,11 @@ class LocalDeployment:
             "CONNECTOR_DATABASE__URL": self.stack.database_url,
         }
         if self._sandbox:
-            env |= {
-                "CONNECTOR_WHATSAPP__APP_SECRETS": json.dumps([SANDBOX_APP_SECRET]),
-                "CONNECTOR_WHATSAPP__VERIFY_TOKEN": SANDBOX_VERIFY_TOKEN,
-                "CONNECTOR_HUBSPOT__ENABLED": "true",
-                "CONNECTOR_HUBSPOT__ACCESS_TOKEN": SANDBOX_HUBSPOT_TOKEN,
-                "CONNECTOR_HUBSPOT__BASE_URL": self.hubspot_url,
-            }
+            env |= self._sandbox.environment(
+                hubspot_url=self.hubspot_url,
+                salesforce_url=self.salesforce_url,
+                whatsapp_url=self.whatsapp_url,
+            )
         return env | self._extra
 
     def _role_program(self, role: str, *, replica: int, port: int) -> Program:
@@ -181,25 +203,26 @@ class LocalDeployment:
         }
         if role == "ingress":
             env.setdefault("CONNECTOR_INGRESS__PUBLIC_URL", url)
+        name = role if not replica else f"{role}-{replica + 1}"
+        self.role_urls[name] = url
         return Program(
-            name=role if not replica else f"{role}-{replica + 1}",
+            name=name,
             argv=[sys.executable, "-m", "connector", "run", role],
             env=env,
             ready_url=f"{url}/readyz",
         )
 
-    def _sandbox_program(self, port: int) -> Program:
-        assert self._sandbox is not None
+    def _sandbox_program(self, options: SandboxOptions) -> Program:
+        ports = [url.rsplit(":", 1)[1] for url in (self.hubspot_url, self.salesforce_url, self.whatsapp_url)]
+        webhook_url = f"{self.ingress_urls[0]}/webhooks/whatsapp" if self.ingress_urls else ""
         return Program(
             name="sandbox",
             argv=[
-                sys.executable,
-                "-m",
-                "connector.sandbox",
-                "--hubspot-port",
-                str(port),
-                "--hubspot-config",
-                json.dumps(dict(self._sandbox.hubspot)),
+                *(sys.executable, "-m", "connector", "sandbox", "--json"),
+                *("--webhook-url", webhook_url),
+                *("--hubspot-port", ports[0], "--hubspot-config", json.dumps(dict(options.hubspot))),
+                *("--salesforce-port", ports[1], "--salesforce-config", json.dumps(dict(options.salesforce))),
+                *("--whatsapp-port", ports[2], "--whatsapp-config", json.dumps(dict(options.whatsapp))),
             ],
             env=self.env,
             ready_url=f"{self.hubspot_url}/_sandbox/hubspot/state",

@@ -1,13 +1,76 @@
-"""Does the CRM say what it must? Compares the simulator's own records with what the conversations call for."""
+"""Does the CRM say what it must? Compares a simulator's own records with what the conversations call for."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from connector.sandbox.whatsapp.conversations import Conversations
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedMessage:
+    """One WhatsApp message as it hangs on a CRM's timeline."""
+
+    record_id: str
+    wamid: str
+    """Empty for an activity that is none of ours."""
+    people: Sequence[str]
+    """Record ids of the people whose timeline shows it."""
+    direction: str
+    status: str
+    text: str
+    """The first line, as a person reads it."""
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrmRecords:
+    """What a CRM holds, whichever it is."""
+
+    people: int
+    messages: Sequence[LoggedMessage]
+
+
+def hubspot_records(state: Mapping[str, Any]) -> CrmRecords:
+    """Read the `state` of the HubSpot simulator: contacts, and communications associated with them."""
+    return CrmRecords(
+        people=len(state["contacts"]),
+        messages=[
+            LoggedMessage(
+                record_id=record["id"],
+                wamid=record["properties"].get("whatsapp_message_id") or "",
+                people=record["associations"].get("contacts", []),
+                direction=record["properties"].get("whatsapp_direction") or "",
+                status=record["properties"].get("whatsapp_status") or "",
+                text=str(record["properties"].get("hs_communication_body") or "").split("<br>")[0],
+                created_at=datetime.fromisoformat(record["properties"]["hs_createdate"]),
+            )
+            for record in state["communications"]
+        ],
+    )
+
+
+def salesforce_records(state: Mapping[str, Any]) -> CrmRecords:
+    """Read the `state` of the Salesforce simulator: Contacts and Leads, and the Tasks whose WhoId they are."""
+    return CrmRecords(
+        people=len(state["contacts"]) + len(state["leads"]),
+        messages=[
+            LoggedMessage(
+                record_id=record["id"],
+                wamid=record["values"].get("WA_Message_Id__c") or "",
+                people=[record["values"]["WhoId"]] if record["values"].get("WhoId") else [],
+                direction=record["values"].get("WA_Direction__c") or "",
+                status=record["values"].get("WA_Status__c") or "",
+                text=str(record["values"].get("Description") or "").split("\n")[0],
+                created_at=datetime.fromisoformat(record["values"]["CreatedDate"]),
+            )
+            for record in state["tasks"]
+        ],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +111,19 @@ class Audit:
 
 
 def audit(
-    expected: Conversations, state: Mapping[str, Any], *, acknowledged: Collection[str] | None = None
+    expected: Conversations, found: CrmRecords, *, acknowledged: Collection[str] | None = None
 ) -> Audit:
-    """Judge a HubSpot simulator's `state`. `acknowledged`: only these updates (ids) were answered 200."""
-    by_wamid: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for record in state["communications"]:
-        by_wamid[record["properties"].get("whatsapp_message_id") or ""].append(record)
+    """Judge what a CRM holds. `acknowledged`: only these updates (ids) were answered 200."""
+    by_wamid: dict[str, list[LoggedMessage]] = defaultdict(list)
+    for logged in found.messages:
+        by_wamid[logged.wamid].append(logged)
     missing: list[str] = []
     misplaced: list[str] = []
     doubled_contacts: list[str] = []
     wrong: list[str] = []
     total = 0
     met = 0
+    owners: dict[str, str] = {}
     for person in expected.people:
         contacts: Counter[str] = Counter()
         wamids = [message.wamid for message in person.messages]
@@ -68,27 +132,26 @@ def audit(
         met += bool(wanted)
         total += len(wanted) + len(outbound)
         for wamid in (*wanted, *outbound):
-            records = by_wamid.get(wamid, [])
-            if not records:
+            if wamid not in by_wamid:
                 missing.append(wamid)
-            for record in records:
-                places = record["associations"].get("contacts", [])
-                if len(places) != 1:
+            for logged in by_wamid.get(wamid, ()):
+                # A record that is somebody else's already makes two people one.
+                strangers = {owners.setdefault(record, person.name) for record in logged.people}
+                if len(logged.people) != 1 or strangers != {person.name}:
                     misplaced.append(wamid)
-                contacts.update(places)
+                contacts.update(logged.people)
         if len(contacts) > 1:
             doubled_contacts.append(person.name)
         for wamid, final in outbound.items():
-            shown = [record["properties"].get("whatsapp_status") for record in by_wamid.get(wamid, [])]
-            wrong.extend(wamid for word in shown if word != final)
+            wrong.extend(wamid for logged in by_wamid.get(wamid, ()) if logged.status != final)
     return Audit(
         messages=total,
-        contacts=len(state["contacts"]),
-        activities=len(state["communications"]),
+        contacts=found.people,
+        activities=len(found.messages),
         missing=missing,
-        doubled_activities=[wamid for wamid, records in by_wamid.items() if wamid and len(records) > 1],
+        doubled_activities=[wamid for wamid, logged in by_wamid.items() if wamid and len(logged) > 1],
         doubled_contacts=doubled_contacts,
         misplaced=misplaced,
         wrong_statuses=wrong,
-        left_over_contacts=max(0, len(state["contacts"]) - met),
+        left_over_contacts=max(0, found.people - met),
     )

@@ -28,7 +28,7 @@ from connector.embedded.deployment import (
     LocalDeployment,
     SandboxOptions,
 )
-from connector.sandbox.audit import audit
+from connector.sandbox.audit import audit, hubspot_records
 from connector.sandbox.whatsapp.conversations import Conversations, conversations
 from connector.sandbox.whatsapp.sender import Weather, WebhookSender
 
@@ -64,7 +64,7 @@ async def measure(data_dir: Path) -> dict[str, Any]:
             events = await _events(database)
             written = await _time(deployment, "sync-hubspot", lambda: _written(database), 0)
             calls = (await crm.get("/_sandbox/journal")).json()["counters"]
-            verdict = audit(expected, (await crm.get("/_sandbox/hubspot/state")).json())
+            verdict = audit(expected, hubspot_records((await crm.get("/_sandbox/hubspot/state")).json()))
         finally:
             await crm.aclose()
             await database.close()
@@ -145,9 +145,12 @@ async def _raw_loop(deployment: LocalDeployment, topic: str, count: int) -> floa
     seen = 0
     began = time.perf_counter()
     try:
-        async with httpx_aiohttp.HttpxAiohttpClient(
-            base_url=deployment.hubspot_url, headers=headers, timeout=30
-        ) as client, asyncio.TaskGroup() as group:
+        async with (
+            httpx_aiohttp.HttpxAiohttpClient(
+                base_url=deployment.hubspot_url, headers=headers, timeout=30
+            ) as client,
+            asyncio.TaskGroup() as group,
+        ):
             while seen < count:
                 batches = await consumer.getmany(timeout_ms=1000, max_records=100)
                 records = [record for batch in batches.values() for record in batch]

@@ -14,7 +14,7 @@ import pytest
 
 from connector.embedded.deployment import SANDBOX_APP_SECRET, LocalDeployment, SandboxOptions
 from connector.embedded.supervisor import RestartPolicy
-from connector.sandbox.audit import Audit, audit
+from connector.sandbox.audit import Audit, audit, hubspot_records
 from connector.sandbox.whatsapp.conversations import Conversations, conversations
 from connector.sandbox.whatsapp.sender import RetrySchedule, Weather, WebhookSender
 
@@ -43,7 +43,7 @@ async def _settled(
     deadline = asyncio.get_running_loop().time() + within
     while True:
         state = (await crm.get("/_sandbox/hubspot/state")).json()
-        verdict = audit(expected, state)
+        verdict = audit(expected, hubspot_records(state))
         if verdict.settled or asyncio.get_running_loop().time() > deadline:
             return verdict, state
         await asyncio.sleep(0.3)

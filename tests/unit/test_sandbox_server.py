@@ -99,13 +99,16 @@ async def test_a_taken_port_is_an_error_at_once_and_leaves_no_other_port_open() 
 
 
 async def test_the_process_prints_its_urls_and_stops_on_sigterm() -> None:
-    """`python -m connector.sandbox` prints one JSON line when it answers, and ends with 0 when told to."""
+    """`connector sandbox --json` prints one line when it answers, and ends with 0 when told to."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "connector.sandbox",
+        "connector",
+        "sandbox",
+        "--json",
         "--webhook-url",
         "http://127.0.0.1:9/webhook",
+        *("--hubspot-port", "0", "--salesforce-port", "0", "--whatsapp-port", "0"),
         "--hubspot-config",
         '{"search_lag": 0}',
         stdout=asyncio.subprocess.PIPE,
