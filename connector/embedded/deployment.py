@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from connector.embedded.ports import free_ports
+from connector.embedded.errors import PortTaken
+from connector.embedded.ports import free_ports, is_free
 from connector.embedded.stack import EmbeddedStack
 from connector.embedded.supervisor import Program, RestartPolicy, Status, Supervisor
 from connector.sandbox.environment import sandbox_environment
@@ -113,6 +114,8 @@ class LocalDeployment:
             raise
 
     async def _start(self) -> None:
+        if self._ingress_port and not is_free(self._ingress_port):
+            raise PortTaken(engine="the ingress", port=self._ingress_port)
         self._say("starting Kafka and PostgreSQL")
         await self.stack.start()
         self._say("creating tables and topics")

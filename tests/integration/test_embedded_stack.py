@@ -1,11 +1,13 @@
 """Both engines on one data directory."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from connector.embedded.deployment import LocalDeployment
 from connector.embedded.errors import DataDirectoryInUse, PortTaken
 from connector.embedded.kafka import EmbeddedKafka
 from connector.embedded.ports import HOST
@@ -48,3 +50,13 @@ async def test_one_engine_that_cannot_start_stops_the_other(private_dir: Path, k
     assert stack.postgres.pid is None
     with pytest.raises(PortTaken):  # not DataDirectoryInUse: the lock was given back
         await stack.start()
+
+
+async def test_a_deployment_whose_port_is_taken_starts_nothing(private_dir: Path) -> None:
+    """The ingress's port is asked for by number and in use: said before any engine is started."""
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        deployment = LocalDeployment(private_dir, roles=["ingress"], ingress_port=port)
+        with pytest.raises(PortTaken, match=str(port)):
+            await deployment.start()
+    assert not (private_dir / "kafka").exists()
