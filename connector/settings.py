@@ -151,6 +151,33 @@ class SyncSettings(_Group):
     """Seconds between looks at a CRM that refuses our credential."""
 
 
+class MediaSettings(_Group):
+    """Files of messages: fetching, keeping, and links to them."""
+
+    store: str = ".connector/media"
+    """Where files are kept: a folder, or an fsspec URL (s3://bucket/folder, gs://…, az://…). Shared with the ingress."""
+    signing_secret: SecretStr = SecretStr("")
+    """Signs the links that the CRM shows. Without it, or without CONNECTOR_INGRESS__PUBLIC_URL, there are no links."""
+    former_signing_secrets: list[SecretStr] = []
+    """Secrets of before, whose links still work. A JSON list."""
+    link_days: int = Field(default=30, ge=1, le=3650)
+    """Days from a message until the link to its file ends."""
+    max_bytes: int = Field(default=100 * 1024 * 1024, ge=1)
+    """A larger file is not kept. WhatsApp's own limit is 100 MB."""
+    downloads_in_flight: int = Field(default=4, ge=1, le=64)
+    """Files that one process fetches at the same time."""
+    request_timeout: float = Field(default=20.0, gt=0)
+    """Seconds without a byte from WhatsApp until a request counts as failed."""
+    download_timeout: float = Field(default=300.0, gt=0)
+    """Seconds for one whole attempt. A file whose process died is tried again after this and 30 s."""
+    first_retry: float = Field(default=5.0, gt=0)
+    """Seconds until the second attempt; doubled for each further one."""
+    longest_retry: float = Field(default=1800.0, gt=0)
+    """Seconds between attempts at most. They end when WhatsApp forgets the file, 7 days after its webhook."""
+    extra_hosts: list[str] = []
+    """Hosts that files may come from beside Meta's, e.g. *.cdn.example.com. Our token is sent to them. A JSON list."""
+
+
 class StreamSettings(_Group):
     """The batch agents."""
 
@@ -214,6 +241,7 @@ class Settings(BaseSettings):
     salesforce: SalesforceSettings = SalesforceSettings()
     triggers: TriggerSettings = TriggerSettings()
     sync: SyncSettings = SyncSettings()
+    media: MediaSettings = MediaSettings()
     streams: StreamSettings = StreamSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()

@@ -13,6 +13,7 @@ ROLES = {
     "route": "connector.roles.route",
     "sync-hubspot": "connector.roles.sync_hubspot",
     "sync-salesforce": "connector.roles.sync_salesforce",
+    "media": "connector.roles.media",
 }
 """Role → the module whose `run` is it."""
 

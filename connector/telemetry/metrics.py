@@ -78,9 +78,19 @@ CRM_ITEMS = Counter("connector_crm_items", "Items written", ["crm", "kind", "res
 IN_DOUBT = Counter(
     "connector_in_doubt", "Creates whose answer was lost, and what became of them", ["crm", "event"]
 )
-# Left-over contact records of merges; outcome: deleted | never written | flagged.
-RETIRED = Counter("connector_retired_contacts", "Contact records left over by merges", ["crm", "outcome"])
-# Items whose desired state is ahead of the CRM.
-ITEMS_WAITING = Gauge("connector_items_waiting", "Items waiting for the CRM", ["crm"])
-# Seconds that the item which waits longest has waited.
-OLDEST_WAITING_SECONDS = Gauge("connector_oldest_waiting_seconds", "Age of the oldest waiting item", ["crm"])
+
+# media
+# Attempts to fetch a file; result: stored | later | unavailable | overtaken (withdrawn or purged meanwhile).
+MEDIA_FILES = Counter("connector_media_files", "Files by what an attempt made of them", ["result"])
+# Bytes of the files stored.
+MEDIA_BYTES = Counter("connector_media_bytes", "Bytes stored")
+# Downloads whose SHA-256 or size is not what WhatsApp said.
+MEDIA_MISMATCHES = Counter("connector_media_mismatches", "Downloads that differ from what was said")
+# Seconds of an attempt that stored a file.
+MEDIA_SECONDS = Histogram("connector_media_seconds", "Seconds to fetch a file", buckets=(*_SECONDS, 60, 300))
+# Files that are still to be fetched.
+MEDIA_WAITING = Gauge("connector_media_waiting", "Files to be fetched")
+# Seconds until WhatsApp forgets the first of them; 0 when none waits. Alarm below a day.
+MEDIA_SECONDS_LEFT = Gauge("connector_media_seconds_left", "Seconds until a waiting file is lost")
+# Links followed; outcome: sent | pending | unavailable | gone | expired | refused | away.
+MEDIA_LINKS = Counter("connector_media_links", "Links to files followed", ["outcome"])
