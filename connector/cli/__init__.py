@@ -15,6 +15,7 @@ from connector.cli.setup import app as setup_app
 from connector.cli.state import app as state_app
 from connector.cli.topics import app as topics_app
 from connector.cli.trace import trace as trace_command
+from connector.cli.trigger import trigger as trigger_command
 from connector.cli.up import up as up_command
 from connector.errors import ConnectorError
 
@@ -33,6 +34,7 @@ app.add_typer(topics_app, name="topics", rich_help_panel="Deploy")
 app.add_typer(state_app, name="state", rich_help_panel="Deploy")
 app.add_typer(setup_app, name="setup", rich_help_panel="Deploy")
 app.command("trace", rich_help_panel="Operate")(trace_command)
+app.command("trigger", rich_help_panel="Develop")(trigger_command)
 app.command("schemas", rich_help_panel="Develop")(schemas_command)
 
 
