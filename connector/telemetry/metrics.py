@@ -78,6 +78,12 @@ CRM_ITEMS = Counter("connector_crm_items", "Items written", ["crm", "kind", "res
 IN_DOUBT = Counter(
     "connector_in_doubt", "Creates whose answer was lost, and what became of them", ["crm", "event"]
 )
+# Left-over contact records of merges; outcome: deleted | never written | flagged.
+RETIRED = Counter("connector_retired_contacts", "Contact records left over by merges", ["crm", "outcome"])
+# Items whose desired state is ahead of the CRM.
+ITEMS_WAITING = Gauge("connector_items_waiting", "Items waiting for the CRM", ["crm"])
+# Seconds that the item which waits longest has waited.
+OLDEST_WAITING_SECONDS = Gauge("connector_oldest_waiting_seconds", "Age of the oldest waiting item", ["crm"])
 
 # media
 # Attempts to fetch a file; result: stored | later | unavailable | overtaken (withdrawn or purged meanwhile).
