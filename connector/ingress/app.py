@@ -10,8 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from connector.ingress.answers import error_response
+from connector.ingress.media import MediaDownloads
 from connector.ingress.publisher import Publisher
 from connector.ingress.whatsapp_webhook import UNARMED, UNARMED_ADVICE, WhatsAppWebhook
+from connector.media.links import PATH as MEDIA_PATH
 from connector.settings import Settings
 from connector.telemetry.health import StageHealth, create_health_app
 
@@ -19,7 +21,7 @@ READ_TIMEOUT = 10.0
 """Seconds a body may take to arrive: 8 MB at 7 Mbit/s. A sender that is slower on purpose gets 408."""
 
 _ADVICE = {
-    404: "the endpoints are /webhooks/whatsapp, /healthz, /readyz and /metrics",
+    404: "the endpoints are /webhooks/whatsapp, /media/…, /healthz, /readyz and /metrics",
     405: "see the Allow header",
 }
 
@@ -27,9 +29,17 @@ _log = structlog.get_logger(__name__)
 
 
 def create_app(
-    settings: Settings, publisher: Publisher, health: StageHealth, *, read_timeout: float = READ_TIMEOUT
+    settings: Settings,
+    publisher: Publisher,
+    health: StageHealth,
+    *,
+    media: MediaDownloads | None = None,
+    read_timeout: float = READ_TIMEOUT,
 ) -> Starlette:
-    """All endpoints. Without an app secret the webhook refuses every POST, and `health` says so."""
+    """All endpoints; without `media` none for files.
+
+    Without an app secret the webhook refuses every POST, and `health` says so.
+    """
     if not any(secret.get_secret_value() for secret in settings.whatsapp.app_secrets):
         health.line_stopped(reason=UNARMED, advice=UNARMED_ADVICE)
     webhook = WhatsAppWebhook(
@@ -40,8 +50,9 @@ def create_app(
     )
     route = Route("/webhooks/whatsapp", webhook.endpoint, methods=["GET", "POST"])
     route.methods = {"GET", "POST"}  # Starlette adds HEAD, which would be answered as a verification
+    files = [] if media is None else [Route(f"{MEDIA_PATH}/{{key}}", media.endpoint)]
     app = Starlette(
-        routes=[route, *create_health_app([health]).routes],
+        routes=[route, *files, *create_health_app([health]).routes],
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
     )
     app.router.redirect_slashes = False  # Meta follows no redirect

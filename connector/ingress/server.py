@@ -14,6 +14,7 @@ from connector.errors import SettingsError
 from connector.ingress.app import create_app
 from connector.ingress.inflight import InflightBytes
 from connector.ingress.intake import LARGEST_KEPT_BODY
+from connector.ingress.media import open_downloads
 from connector.ingress.publisher import KafkaPublisher
 from connector.settings import IngressSettings, Settings
 from connector.telemetry.health import StageHealth
@@ -49,9 +50,10 @@ async def serve(
         health=health,
         stuck_after=_STUCK_FACTOR * settings.ingress.ack_timeout,
     )
+    media = await open_downloads(settings)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings, publisher, health),
+            create_app(settings, publisher, health, media=media),
             http="httptools",
             ws="none",
             lifespan="off",
@@ -81,6 +83,8 @@ async def serve(
                 await _finish(server, serving)
             finally:
                 await publisher.stop(timeout=_FLUSH)
+                if media is not None:
+                    await media.close()
         _log.info("stopped", inflight_bytes=inflight.used)
 
 
