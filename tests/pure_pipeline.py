@@ -19,6 +19,7 @@ from connector.streams.codec import EncodedRecord, decode
 from connector.streams.outcomes import Dead, Done
 from connector.sync.core.desired import ActivityView, activity_view
 from connector.sync.core.fold import ActivityState, ContactState, Position, fold
+from connector.sync.mapping import built_in
 from connector.topics import ACCOUNT_EVENTS, DEAD_LETTERS, WHATSAPP_HISTORY
 from connector.whatsapp.history import past_updates
 
@@ -87,7 +88,10 @@ class Pipeline:
 
     def timeline(self) -> Sequence[ActivityView]:
         """Every activity, oldest first, as a CRM would be told."""
-        views = [(activity_view(state.facts), wamid) for wamid, state in self.activities.items()]
+        views = [
+            (activity_view(state.facts, layout=built_in().layout), wamid)
+            for wamid, state in self.activities.items()
+        ]
         return [view for view, _ in sorted(views, key=lambda one: (one[0].at, one[1]))]
 
 

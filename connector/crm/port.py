@@ -7,11 +7,13 @@ must raise, never silence. Whole-call failures are raised as the connector's err
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
+
+from connector.crm.properties import PropertyValue
 
 CUSTOMER_SERVICE_WINDOW = timedelta(hours=24)
 """From each message of the person; https://developers.facebook.com/docs/whatsapp → customer service windows."""
@@ -36,14 +38,17 @@ class ContactProfile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContactUpsert:
-    """One person to write. The key is ours and unique in the CRM; the adapter knows the property names.
+    """One person to write. The key is ours and unique in the CRM; the adapter knows only the key's property.
 
     `record_id` is set when the record is known but carries another key (adoption): it is then written by id.
-    `is_new`: no record is known, so names and numbers that people may correct later are written as well.
+    `is_new`: no record is known. `always` and `once` are property → value, as the mapping says; `once` is for a
+    record that this write makes, as people may correct it later.
     """
 
     contact_id: UUID
     profile: ContactProfile
+    always: Mapping[str, PropertyValue]
+    once: Mapping[str, PropertyValue]
     is_new: bool
     record_id: str | None = None
 
@@ -51,6 +56,13 @@ class ContactUpsert:
     def key(self) -> str:
         """The unique external key."""
         return str(self.contact_id)
+
+    @property
+    def said(self) -> Mapping[str, PropertyValue]:
+        """What every write says. A record that is made has nothing to clear."""
+        if not self.is_new:
+            return self.always
+        return {name: value for name, value in self.always.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from connector.state.database import Connection
-from connector.sync.core.desired import activity_view, contact_profile
+from connector.sync.core.desired import BODY_LIMIT, activity_status, contact_profile, cut
+from connector.sync.core.rendering import render
 
 SINKS = ("hubspot", "salesforce")
 
@@ -163,7 +164,7 @@ async def trace_contact(connection: Connection, contact_id: UUID, *, limit: int 
 
 def _activity(sink: str, row: Any) -> SinkTrace:
     facts = row["facts"]
-    view = activity_view(facts)
+    rendering = render(facts)
     statuses = [facts["status"]] if "status" in facts else []
     return SinkTrace(
         sink=sink,
@@ -172,9 +173,9 @@ def _activity(sink: str, row: Any) -> SinkTrace:
         written_version=row["written_version"],
         record_id=row["record_id"],
         contact_record_id=row["on_record_id"] or row["contact_record"],
-        status=view.status,
+        status=activity_status(facts, rendering.direction),
         statuses=[*statuses, *facts.get("other_statuses", [])],
-        text=view.body.split("\n—\n")[0],
+        text=cut(rendering.text, BODY_LIMIT),
     )
 
 

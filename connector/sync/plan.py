@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from uuid import UUID
 
 from connector.crm.port import Activity, ActivityChange, ActivityQuery, ContactUpsert
 from connector.sync.claims import ClaimedActivity, ClaimedContact
 from connector.sync.core.desired import activity_view, contact_profile
+from connector.sync.core.layout import ActivityLayout
+from connector.sync.core.mapping import ContactMapping
 
 
 def digest(*parts: object) -> str:
@@ -66,15 +68,22 @@ class ActivityPlan:
     changes: Sequence[PlannedActivity]
 
 
-def plan_contact(claimed: ClaimedContact) -> PlannedContact:
-    """One leased person who is ahead of the CRM."""
+def plan_contact(claimed: ClaimedContact, *, mapping: ContactMapping) -> PlannedContact:
+    """One leased person who is ahead of the CRM.
+
+    What is said once only is no part of the digest: when it changes there is nothing to write.
+    """
     profile = contact_profile(claimed.facts)
-    name = digest(asdict(profile))
+    key = str(claimed.contact_id)
+    always = mapping.always(profile, key=key)
+    name = digest(always)
     return PlannedContact(
         claimed=claimed,
         upsert=ContactUpsert(
             contact_id=claimed.contact_id,
             profile=profile,
+            always=always,
+            once=mapping.once(profile, key=key),
             is_new=claimed.record_id is None,
             record_id=claimed.record_id if claimed.rekey else None,
         ),
@@ -83,14 +92,16 @@ def plan_contact(claimed: ClaimedContact) -> PlannedContact:
     )
 
 
-def plan_activities(claimed: Sequence[ClaimedActivity], *, records: Mapping[UUID, str]) -> ActivityPlan:
+def plan_activities(
+    claimed: Sequence[ClaimedActivity], *, records: Mapping[UUID, str], layout: ActivityLayout
+) -> ActivityPlan:
     """`records`: contact id → CRM record id of today. Activities of people without a record are left waiting."""
     unchanged, in_doubt, creates, changes = [], [], [], []
     for item in claimed:
         record_id = records.get(item.contact_id)
         if record_id is None:
             continue
-        view = activity_view(item.facts)
+        view = activity_view(item.facts, layout=layout)
         activity = Activity(
             wamid=item.wamid,
             contact_record_id=record_id,

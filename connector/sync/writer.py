@@ -25,8 +25,10 @@ from connector.streams.backoff import backoff
 from connector.streams.outgoing import queue_outgoing
 from connector.sync.calls import CallRunner
 from connector.sync.claims import ActivityOutcome, Claim, Claims, ContactOutcome
+from connector.sync.core.mapping import SyncMapping
 from connector.sync.folding import SinkTables
 from connector.sync.leases import HeldLease, held, lease_seconds
+from connector.sync.mapping import built_in
 from connector.sync.plan import ActivityPlan, PlannedActivity, PlannedContact, plan_activities, plan_contact
 from connector.sync.refusals import refusal_letter
 from connector.sync.retirement import retire_one
@@ -42,7 +44,7 @@ _OLDEST_SHARE = 5  # every so many claims starts at the oldest, so that no conve
 
 
 class Writer:
-    """Drains one sink until `stop`. `wake` is set by the agent after each fold."""
+    """Drains one sink until `stop`. `wake` is set by the agent after each fold. `mapping`: else the built-in one."""
 
     def __init__(
         self,
@@ -54,11 +56,13 @@ class Writer:
         health: StageHealth,
         stop: asyncio.Event,
         wake: asyncio.Event,
+        mapping: SyncMapping | None = None,
         outgoing_queued: Callable[[], None] = lambda: None,
     ) -> None:
         self.crm = crm
         self.stage = f"sync-{crm.name}"
         self.items_waiting = 0
+        self._mapping = mapping or built_in()
         self._pool = pool
         self._settings = settings
         self._claims = Claims(schema=crm.name)
@@ -106,7 +110,7 @@ class Writer:
 
     async def _write(self, claim: Claim, lease: HeldLease) -> int:
         records, people = await self._write_contacts(claim, lease)
-        plan = plan_activities(claim.activities, records=records)
+        plan = plan_activities(claim.activities, records=records, layout=self._mapping.layout)
         found, absent = await self._look_up(plan.in_doubt, lease)
         creates = [*plan.creates, *absent]
         async with transaction(self._pool) as connection:
@@ -140,7 +144,8 @@ class Writer:
     ) -> tuple[dict[UUID, str], list[ContactOutcome]]:
         """Upsert the people who are ahead; (contact id → record id of all claimed people, outcomes)."""
         records = {contact.contact_id: contact.record_id for contact in claim.contacts if contact.record_id}
-        planned = [plan_contact(contact) for contact in claim.contacts if contact.ahead]
+        mapping = self._mapping.contacts[self.crm.name]
+        planned = [plan_contact(contact, mapping=mapping) for contact in claim.contacts if contact.ahead]
 
         async def upsert(chunk: Sequence[PlannedContact]) -> Sequence[WriteResult]:
             return await self.crm.upsert_contacts([item.upsert for item in chunk])

@@ -36,6 +36,7 @@ from connector.sandbox.salesforce import ConnectedApp
 from connector.sandbox.salesforce.config import PERSON_USER_ID
 from connector.sandbox.salesforce.transactions import Transaction
 from connector.settings import SalesforceSettings
+from connector.sync.mapping import built_in
 
 _PEOPLE = UUID("5b0f3f1e-5a51-4f3c-8f44-1b2f0a6d9c11")
 _AT = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
@@ -95,9 +96,13 @@ async def world() -> AsyncIterator[World]:
 def person(
     who: str = "ana", *, is_new: bool = True, record_id: str | None = None, **facts: Any
 ) -> ContactUpsert:
+    profile = ContactProfile(**({"name": who, "phone": "+15550001", "bsuid": f"US.{who}"} | facts))
+    mapping = built_in().contacts["salesforce"]
     return ContactUpsert(
         contact_id=uuid5(_PEOPLE, who),
-        profile=ContactProfile(**({"name": who, "phone": "+15550001", "bsuid": f"US.{who}"} | facts)),
+        profile=profile,
+        always=mapping.always(profile, key=key(who)),
+        once=mapping.once(profile, key=key(who)),
         is_new=is_new,
         record_id=record_id,
     )

@@ -14,7 +14,9 @@ from connector.sync.core.activities import merge_activity_facts, message_facts
 from connector.sync.core.contacts import contact_facts, merge_contact_facts
 from connector.sync.core.desired import BODY_LIMIT, activity_view, contact_profile, cut
 from connector.sync.core.fold import ActivityState, ContactState, Position, contacts_named, fold
+from connector.sync.mapping import built_in
 
+LAYOUT = built_in().layout
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 PLACE = Position("conversation.events", 0, 0)
 
@@ -59,7 +61,8 @@ class Tables:
             key: contact_profile(state.facts) for key, state in self.contacts.items() if not state.redirect_to
         }
         messages = {
-            wamid: (item.contact_id, activity_view(item.facts)) for wamid, item in self.activities.items()
+            wamid: (item.contact_id, activity_view(item.facts, layout=LAYOUT))
+            for wamid, item in self.activities.items()
         }
         return people, messages
 
@@ -148,7 +151,7 @@ def test_a_status_is_the_furthest_seen(words: list[str], final: str) -> None:
     """Statuses only move forward; delivered beats failed; an unknown word decides nothing."""
     tables = Tables()
     tables.fold(*(status("out", word, "ana", seconds=place) for place, word in enumerate(words)))
-    assert activity_view(tables.activities["out"].facts).status == final
+    assert activity_view(tables.activities["out"].facts, layout=LAYOUT).status == final
 
 
 def test_the_reason_of_a_failure_is_kept_beside_delivered() -> None:
@@ -158,7 +161,7 @@ def test_the_reason_of_a_failure_is_kept_beside_delivered() -> None:
     tables = Tables()
     error = StatusError(code=131026, title="Message undeliverable")
     tables.fold(status("out", "failed", "ana", errors=[error]), status("out", "delivered", "ana", seconds=1))
-    view = activity_view(tables.activities["out"].facts)
+    view = activity_view(tables.activities["out"].facts, layout=LAYOUT)
     assert view.status == "delivered"
     assert "131026 Message undeliverable" in view.body
 
@@ -171,7 +174,7 @@ def test_a_status_without_a_person_waits_for_its_message() -> None:
     assert tables.activities["out"].contact_id is None
     tables.fold(message("out", "ana", direction="outbound"))
     assert tables.activities["out"].contact_id == contact("ana")
-    assert activity_view(tables.activities["out"].facts).status == "read"
+    assert activity_view(tables.activities["out"].facts, layout=LAYOUT).status == "read"
 
 
 def test_a_message_knows_its_person_better_than_a_status() -> None:
@@ -199,7 +202,7 @@ def test_a_lost_phone_is_cleared_and_a_newer_one_stays() -> None:
 def test_a_long_text_is_cut_visibly() -> None:
     """What is left out of a body is said, and the limit holds."""
     facts = merge_activity_facts({}, message_facts(message("a", "ana", text="x" * 50_000)))
-    body = activity_view(facts).body
+    body = activity_view(facts, layout=LAYOUT).body
     assert len(body) <= BODY_LIMIT
     assert "[cut: 50," in body
     assert cut("short", 10) == "short"

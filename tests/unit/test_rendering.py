@@ -12,13 +12,16 @@ from connector.sync.core.activities import message_facts
 from connector.sync.core.amendments import amendment_facts
 from connector.sync.core.desired import BODY_LIMIT, activity_view
 from connector.sync.core.excerpt import TOTAL, excerpt
+from connector.sync.mapping import built_in
+
+LAYOUT = built_in().layout
 
 
 def lines(message_type: str, part: Any = None, **fields: Any) -> list[str]:
     """What a message of a type says above the line."""
     content = {} if part is None else {message_type: part}
     event = message("m", "ana", **{"message_type": message_type, "text": "", "content": content} | fields)
-    return activity_view(message_facts(event)).body.split("\n—\n")[0].split("\n")
+    return activity_view(message_facts(event), layout=LAYOUT).body.split("\n—\n")[0].split("\n")
 
 
 def amended(kind: type[Any], *, who: str = "ana", seconds: float = 1, **fields: Any) -> Any:
@@ -132,7 +135,9 @@ def test_a_part_of_any_shape_says_something(message_type: str, part: Any) -> Non
 
 def test_details_stay_when_a_text_is_cut() -> None:
     """A long text is cut at the limit, who wrote and what is answered stay below it."""
-    view = activity_view(message_facts(message("m", "ana", text="x" * 60_000, reply_to="wamid.of-the-other")))
+    view = activity_view(
+        message_facts(message("m", "ana", text="x" * 60_000, reply_to="wamid.of-the-other")), layout=LAYOUT
+    )
     assert len(view.body) <= BODY_LIMIT
     assert "[cut: 60,000 characters in all]\n—\nReceived by" in view.body
     assert "In reply to …-the-other" in view.body
@@ -150,7 +155,9 @@ def test_of_a_deleted_message_no_text_is_kept() -> None:
             pipeline.fold([event])
         (state,) = pipeline.activities.values()
         assert secret not in json.dumps(state.facts)
-        assert activity_view(state.facts).body.startswith("Deleted by ana, 1 Mar 2026, 12:00 UTC\n—\n")
+        assert activity_view(state.facts, layout=LAYOUT).body.startswith(
+            "Deleted by ana, 1 Mar 2026, 12:00 UTC\n—\n"
+        )
 
 
 def test_a_deleted_text_is_kept_where_that_is_configured() -> None:
@@ -211,8 +218,8 @@ def test_amendments_name_the_number_and_the_person_even_when_nothing_else_is_kno
     """A person without a name is shown by number, one without either by user id."""
     shown = Person(contact_id=contact("ana"), bsuid="US.1", wa_id="15551230000")
     facts = amendment_facts(amended(MessageRevoked).model_copy(update={"person": shown}))
-    assert activity_view(facts).body.startswith("Deleted by 15551230000, ")
+    assert activity_view(facts, layout=LAYOUT).body.startswith("Deleted by 15551230000, ")
     facts = amendment_facts(
         amended(MessageRevoked).model_copy(update={"person": Person(bsuid="US.1")}),
     )
-    assert activity_view(facts).subject == "WhatsApp message from US.1"
+    assert activity_view(facts, layout=LAYOUT).subject == "WhatsApp message from US.1"

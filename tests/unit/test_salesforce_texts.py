@@ -10,9 +10,22 @@ from connector.crm.port import ContactProfile, ContactUpsert
 from connector.crm.salesforce.activities import message_key
 from connector.crm.salesforce.contacts import People, first_values, person_values
 from connector.crm.salesforce.texts import clean, cut, date_time
+from connector.sync.mapping import built_in
 
 CONTACT = People(sobject="Contact", company="[not provided]")
 KEY = UUID("5b0f3f1e-5a51-4f3c-8f44-1b2f0a6d9c11")
+
+
+def upsert(profile: ContactProfile, *, is_new: bool = True) -> ContactUpsert:
+    """A person as the built-in mapping says it."""
+    mapping = built_in().contacts["salesforce"]
+    return ContactUpsert(
+        contact_id=KEY,
+        profile=profile,
+        always=mapping.always(profile, key=str(KEY)),
+        once=mapping.once(profile, key=str(KEY)),
+        is_new=is_new,
+    )
 
 
 @given(text=st.text(max_size=300), limit=st.integers(min_value=2, max_value=200))
@@ -63,13 +76,12 @@ def test_a_message_id_that_does_not_fit_is_hashed(wamid: str) -> None:
 )
 def test_a_new_person_always_has_a_last_name(profile: ContactProfile, name: str) -> None:
     """Salesforce requires a last name: the best that is known is it."""
-    item = ContactUpsert(contact_id=KEY, profile=profile, is_new=True)
-    assert first_values(item, CONTACT)["LastName"] == name
+    assert first_values(upsert(profile), CONTACT)["LastName"] == name
 
 
 def test_a_lead_has_a_company() -> None:
     """Salesforce requires a company of a Lead."""
-    item = ContactUpsert(contact_id=KEY, profile=ContactProfile(name="x" * 100), is_new=True)
+    item = upsert(ContactProfile(name="x" * 100))
     values = first_values(item, People(sobject="Lead", company="Unknown"))
     assert values["Company"] == "Unknown"
     assert values["LastName"] == "x" * 79 + "…"
@@ -78,8 +90,8 @@ def test_a_lead_has_a_company() -> None:
 def test_a_number_that_moved_away_is_cleared() -> None:
     """A known person without a number has none in the CRM either; a new one is not said to have none."""
     profile = ContactProfile(bsuid="US.1", last_inbound_at=datetime(2026, 3, 1, tzinfo=UTC))
-    known = person_values(ContactUpsert(contact_id=KEY, profile=profile, is_new=False))
-    new = person_values(ContactUpsert(contact_id=KEY, profile=profile, is_new=True))
+    known = person_values(upsert(profile, is_new=False), CONTACT)
+    new = person_values(upsert(profile), CONTACT)
     assert known["WA_Phone__c"] is None
     assert "WA_Phone__c" not in new
     assert known["WA_Window_Open_Until__c"] == "2026-03-02T00:00:00.000Z"

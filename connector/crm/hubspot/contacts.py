@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 from connector.crm.hubspot.batches import BatchInput, property_key, write_batch
 from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.failures import HubSpotRefusal, is_conflict
 from connector.crm.hubspot.schema import CONTACT_KEY
 from connector.crm.port import ContactUpsert, Later, Retired, WriteResult
+from connector.crm.properties import PropertyValue
 
 _WATCHED = (
     "email",
@@ -30,26 +31,20 @@ def timestamp(value: datetime) -> str:
 
 
 def contact_properties(item: ContactUpsert) -> Mapping[str, str]:
-    """What a contact should say. Facts that are not known are left alone, except a phone that moved away."""
-    profile = item.profile
-    properties = {
-        CONTACT_KEY: item.key,
-        "whatsapp_bsuid": profile.bsuid,
-        "whatsapp_username": profile.username,
-        "whatsapp_ad_source": profile.ad_source,
-    }
-    if profile.last_inbound_at is not None:
-        properties["whatsapp_last_inbound_at"] = timestamp(profile.last_inbound_at)
-    if profile.window_open_until is not None:
-        properties["whatsapp_window_open_until"] = timestamp(profile.window_open_until)
-    if item.is_new:
-        # People may correct these afterwards, so they are said once only.
-        properties["firstname"] = profile.name or (f"@{profile.username}" if profile.username else "")
-        properties["phone"] = profile.phone
-    said = {name: value for name, value in properties.items() if value}
-    if profile.phone or not item.is_new:
-        said["whatsapp_phone"] = profile.phone  # "" clears it: the number belongs to somebody else now
-    return said
+    """What a contact should say: what the mapping makes of its facts, and our key."""
+    values = {**item.said, **item.once} if item.is_new else item.said
+    return {**{name: _text(value) for name, value in values.items()}, CONTACT_KEY: item.key}
+
+
+def _text(value: PropertyValue) -> str:
+    """HubSpot takes every value as a text; an empty one clears the property."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return timestamp(value)
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 async def upsert_contacts(client: HubSpotClient, items: Sequence[ContactUpsert]) -> list[WriteResult]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import Any
 
 from connector.crm.port import ContactUpsert, Gone, Later, Refused, Unknown, WriteResult, Written
+from connector.crm.properties import PropertyValue
 from connector.crm.salesforce.client import SalesforceClient
 from connector.crm.salesforce.failures import Kind, RowFailure, row_result
 from connector.crm.salesforce.queries import select_in
 from connector.crm.salesforce.rows import RowOutcome, update_rows, upsert_rows
-from connector.crm.salesforce.schema import COMPANY_LIMIT, CONTACT_KEY, LAST_NAME_LIMIT, PHONE_LIMIT
+from connector.crm.salesforce.schema import CONTACT_KEY, TEXT_LIMIT, TEXT_LIMITS
 from connector.crm.salesforce.successors import (
     Successor,
     object_of,
@@ -28,39 +29,38 @@ _CONVERTED = "CANNOT_UPDATE_CONVERTED_LEAD"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class People:
-    """Which object people are. `company`: said of a Lead, which needs one."""
+    """Which object people are. `company`: said of a Lead, which needs one. `lengths`: field → most characters."""
 
     sobject: str
     company: str
+    lengths: Mapping[str, int] = field(default_factory=lambda: TEXT_LIMITS)
 
 
-def person_values(item: ContactUpsert) -> Row:
-    """What a person's record should say. Facts not known are left alone, except a phone that moved away."""
-    profile = item.profile
-    said = {
-        CONTACT_KEY: item.key,
-        "WA_BSUID__c": cut(clean(profile.bsuid), 255),
-        "WA_Username__c": cut(clean(profile.username), 255),
-        "WA_Ad_Source__c": cut(clean(profile.ad_source), 255),
-        "WA_Last_Inbound_At__c": _time(profile.last_inbound_at),
-        "WA_Window_Open_Until__c": _time(profile.window_open_until),
-    }
-    row: Row = {name: value for name, value in said.items() if value}
-    if profile.phone or not item.is_new:
-        row["WA_Phone__c"] = cut(clean(profile.phone), PHONE_LIMIT) or None  # None clears it
-    return row
+def person_values(item: ContactUpsert, people: People) -> Row:
+    """What a person's record should say: what the mapping makes of its facts, and our key."""
+    return {**_row(item.said, people), CONTACT_KEY: item.key}
 
 
 def first_values(item: ContactUpsert, people: People) -> Row:
     """What is said when the record is made and never again: people correct it afterwards."""
-    profile = item.profile
-    name = profile.name or (f"@{profile.username}" if profile.username else "") or profile.phone
-    row: Row = {"LastName": cut(clean(name).strip() or profile.bsuid or item.key, LAST_NAME_LIMIT)}
-    if profile.phone:
-        row["MobilePhone"] = cut(clean(profile.phone), PHONE_LIMIT)
+    row = _row(item.once, people)
     if people.sobject == "Lead":
-        row["Company"] = cut(people.company, COMPANY_LIMIT)
-    return row
+        row.setdefault("Company", cut(people.company, TEXT_LIMITS["Company"]))
+    # A name of letters that Salesforce does not take would leave the person without one.
+    return row if row.get("LastName") else {**row, "LastName": item.key}
+
+
+def _row(values: Mapping[str, PropertyValue], people: People) -> Row:
+    return {name: _value(value, people.lengths.get(name, TEXT_LIMIT)) for name, value in values.items()}
+
+
+def _value(value: PropertyValue, length: int) -> PropertyValue:
+    """A value as JSON carries it; None clears the field."""
+    if isinstance(value, str):
+        return cut(clean(value).strip(), length) or None
+    if isinstance(value, datetime):
+        return date_time(value)
+    return value.isoformat() if isinstance(value, date) else value
 
 
 async def upsert_contacts(
@@ -73,13 +73,13 @@ async def upsert_contacts(
     there = await _records_there(client, people.sobject, unseen)
     named = {key for key in unseen if key not in there}
     rows = [
-        person_values(item) | (first_values(item, people) if item.key in named else {}) for item in by_key
+        person_values(item, people) | (first_values(item, people) if item.key in named else {})
+        for item in by_key
     ]
     written = await upsert_rows(client, people.sobject, CONTACT_KEY, rows)
     outcomes |= {item.key: outcome for item, outcome in zip(by_key, written, strict=True)}
-    outcomes |= await _update(
-        client, [(item, item.record_id) for item in items if item.record_id is not None]
-    )
+    by_id = [(item, item.record_id) for item in items if item.record_id is not None]
+    outcomes |= await _update(client, by_id, people)
     results: dict[str, WriteResult] = {}
     left: dict[str, RowFailure] = {}
     for item in items:
@@ -165,7 +165,7 @@ async def _follow(
         else:
             # Two people of ours were merged by hand: the record goes on saying what the other one says.
             results[item.key] = Written(record_id=successor.record_id)
-    for key, outcome in (await _update(client, ours)).items():
+    for key, outcome in (await _update(client, ours, people)).items():
         results[key] = _result(outcome) if isinstance(outcome, RowFailure) else outcome
     return results
 
@@ -177,18 +177,14 @@ def _result(failure: RowFailure, *, keys: Sequence[str] = ()) -> WriteResult:
 
 
 async def _update(
-    client: SalesforceClient, items: Sequence[tuple[ContactUpsert, str]]
+    client: SalesforceClient, items: Sequence[tuple[ContactUpsert, str]], people: People
 ) -> dict[str, Written | Unknown | RowFailure]:
     outcomes: dict[str, RowOutcome] = {}
     for sobject in sorted({object_of(record_id) for _, record_id in items}):
         chosen = [(item, record_id) for item, record_id in items if object_of(record_id) == sobject]
         rows: list[Mapping[str, Any]] = [
-            {"id": record_id, **person_values(item)} for item, record_id in chosen
+            {"id": record_id, **person_values(item, people)} for item, record_id in chosen
         ]
         written = await update_rows(client, sobject, rows)
         outcomes |= {item.key: outcome for (item, _), outcome in zip(chosen, written, strict=True)}
     return outcomes
-
-
-def _time(value: datetime | None) -> str:
-    return "" if value is None else date_time(value)

@@ -12,9 +12,17 @@ STATUS = "WA_Status__c"
 DIRECTION = "WA_Direction__c"
 SENT_AT = "WA_Sent_At__c"
 
-LAST_NAME_LIMIT = 80
-COMPANY_LIMIT = 255
-PHONE_LIMIT = 40
+TEXT_LIMIT = 255
+TEXT_LIMITS: Mapping[str, int] = {
+    "LastName": 80,
+    "FirstName": 40,
+    "Title": 128,
+    "Company": 255,
+    "Description": 32_000,
+    **dict.fromkeys(("Phone", "MobilePhone", "HomePhone", "WA_Phone__c"), 40),
+}
+"""Fields of a person → most characters; TEXT_LIMIT where the org has not said otherwise."""
+
 SUBJECT_LIMIT = 255
 DESCRIPTION_LIMIT = 32_000
 MESSAGE_ID_LIMIT = 255

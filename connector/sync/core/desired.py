@@ -13,7 +13,9 @@ from typing import Any
 from connector.crm.port import ContactProfile
 from connector.sync.core.activities import ActivityFacts
 from connector.sync.core.contacts import ContactFacts
+from connector.sync.core.layout import TEXT_FIELD, ActivityLayout, MessageLayout
 from connector.sync.core.rendering import Rendering, render
+from connector.sync.core.rendering.wording import one_line
 
 BODY_LIMIT = 30_000
 """Characters of a body: under Salesforce's 32,000 and HubSpot's 65,536, also after HTML escaping of usual text."""
@@ -21,6 +23,7 @@ BODY_LIMIT = 30_000
 _DETAILS_LIMIT = 8_000
 _NAME_LIMIT = 200
 _SUBJECT_LIMIT = 255
+_FIRST_LINE_LIMIT = 80
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,36 +64,53 @@ def contact_profile(facts: ContactFacts) -> ContactProfile:
     )
 
 
-def activity_view(facts: ActivityFacts) -> ActivityView:
+def activity_view(facts: ActivityFacts, *, layout: ActivityLayout) -> ActivityView:
     """Read a message's facts. A message that only its statuses or reactions tell of is said to be so."""
     rendering = render(facts)
-    direction = rendering.direction
-    status: list[Any] | None = facts.get("status")
-    arrow = "from" if direction == "inbound" else "to"
-    kind = f"WhatsApp {rendering.label}"
-    subject = f"{kind} {arrow} {rendering.person}" if rendering.person else f"{kind}, {direction}"
+    chosen = layout.of(rendering.family)
+    values = _values(rendering)
     return ActivityView(
-        direction=direction,
-        status=status[0] if status else _first_status(facts, direction),
+        direction=rendering.direction,
+        status=activity_status(facts, rendering.direction),
         at=_time(rendering.at) or datetime.fromtimestamp(0, UTC),
-        subject=cut(subject, _SUBJECT_LIMIT),
-        body=_body(rendering),
+        subject=cut(chosen.subject_of(values), _SUBJECT_LIMIT),
+        body=_body(rendering, chosen, values),
     )
 
 
-def _first_status(facts: ActivityFacts, direction: str) -> str:
-    """Before any status: what the phone shows as written has left it; what we send has been accepted only."""
+def activity_status(facts: ActivityFacts, direction: str) -> str:
+    """How far it got. Before any status: what the phone shows as written has left it; what we send is accepted."""
+    status: list[Any] | None = facts.get("status")
+    if status:
+        return str(status[0])
     if direction == "inbound":
         return "received"
     written = (facts.get("message") or {}).get("via", "platform") != "platform"
     return "sent" if written else "accepted"
 
 
-def _body(rendering: Rendering) -> str:
-    """Text, a line, details. A text that is too long is cut; the details stay."""
-    details = cut("\n".join(rendering.details), _DETAILS_LIMIT)
+def _values(rendering: Rendering) -> dict[str, str]:
+    """The fields of subject and text (layout.py). Each is one line."""
+    first_line = next((line for line in rendering.text.split("\n") if line.strip()), "")
+    return {
+        "kind": rendering.label,
+        "direction": rendering.direction,
+        "from_or_to": "from" if rendering.direction == "inbound" else "to",
+        "person": rendering.person,
+        "name": rendering.name,
+        "who": rendering.name or rendering.person,
+        "number": rendering.number,
+        "first_line": one_line(first_line, limit=_FIRST_LINE_LIMIT),
+    }
+
+
+def _body(rendering: Rendering, layout: MessageLayout, values: dict[str, str]) -> str:
+    """Text, a line, details. A text that is too long is cut; the details, and what the layout adds, stay."""
+    details = cut("\n".join(rendering.below(layout.details)), _DETAILS_LIMIT)
     below = f"\n—\n{details}" if details else ""
-    return cut(rendering.text, BODY_LIMIT - len(below)) + below
+    added = len(layout.text.fill({**values, TEXT_FIELD: ""}))
+    text = cut(rendering.text, BODY_LIMIT - len(below) - added)
+    return layout.text.fill({**values, TEXT_FIELD: text}) + below
 
 
 def _time(milliseconds: int | None) -> datetime | None:

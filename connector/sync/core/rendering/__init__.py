@@ -4,6 +4,6 @@ One file a family of message types. Whatever arrives is rendered: a part of the 
 adds next year, a message that nobody has seen and that somebody reacted to.
 """
 
-from connector.sync.core.rendering.activity import Rendering, render
+from connector.sync.core.rendering.activity import DETAILS, FAMILIES, Rendering, render
 
-__all__ = ["Rendering", "render"]
+__all__ = ["DETAILS", "FAMILIES", "Rendering", "render"]

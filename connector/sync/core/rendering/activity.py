@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,17 +26,42 @@ from connector.sync.core.rendering.unknown import unknown
 from connector.sync.core.rendering.unsupported import error_lines, unsupported
 from connector.sync.core.rendering.wording import joined, one_line, sentence
 
+DETAILS = {
+    "particulars": "what the kind of message has to say: a choice's id, a catalogue, a flow's token",
+    "channel": "by which number, from or to whom, and by which way",
+    "context": "the message that it answers, the product it is about, whether it was forwarded, the group",
+    "ad": "the ad or post that the person came from",
+    "edited": "who edited it, and when",
+    "reactions": "who reacted with what, and when",
+    "errors": "WhatsApp's reasons on a message that it does not hand over",
+    "failure": "why it was not delivered to a device",
+    "message_id": "the end of its id, by which replies name it",
+}
+"""What stands below the line: name of the detail → what it says."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendering:
-    """`label` names the kind of message, `person` the one on the other side ("" unknown), `text` is what it says, `details` stand below the line."""
+    """How one message reads, in parts.
 
+    `family` is Meta's type (`FAMILIES`), `label` the kind of message in words; `person` and `name` are of the one
+    on the other side, `number` is the business's ("" unknown). `text` is what it says, `details` (`DETAILS` → lines)
+    stand below the line.
+    """
+
+    family: str
     label: str
     direction: str
     person: str
+    name: str
+    number: str
     at: int
     text: str
-    details: list[str]
+    details: Mapping[str, Sequence[str]]
+
+    def below(self, details: Iterable[str]) -> list[str]:
+        """The lines of these details, in this order."""
+        return [line for name in details for line in self.details.get(name, ())]
 
 
 def render(facts: dict[str, Any]) -> Rendering:
@@ -45,26 +70,32 @@ def render(facts: dict[str, Any]) -> Rendering:
     if version is None:
         return _unseen(facts)
     edit, revoked = facts.get("edit"), facts.get("revoked")
-    part = _part(version if edit is None else edited(version, edit))
+    today = version if edit is None else edited(version, edit)
+    part = _part(today)
     lines, details = part.lines, part.details
     if revoked is not None:
         kept = version.get("text") or (edit or {}).get("text")
         lines, details = [deleted_line(revoked), *(["", *lines] if kept else [])], details if kept else []
-    details = [*details, channel_line(version), *reply_lines(version), *ad_lines(version)]
-    if edit is not None and revoked is None:
-        details.append(edited_line(edit))
-    details.extend(reaction_lines(facts.get("reactions", {})))
-    details.extend(error_lines(version.get("errors", ())))
-    details.extend(_failure_lines(facts))
-    if own := own_line(version):
-        details.append(own)
     return Rendering(
+        family=_family(today),
         label=part.label,
         direction=version["direction"],
-        person=version.get("person", ""),
+        person=one_line(version.get("person"), limit=100),
+        name=one_line(version.get("name"), limit=100),
+        number=one_line(version.get("business_phone") or version.get("phone_number_id"), limit=100),
         at=version["at"],
         text="\n".join(lines) or f"[{part.label}]",
-        details=details,
+        details={
+            "particulars": details,
+            "channel": [channel_line(version)],
+            "context": list(reply_lines(version)),
+            "ad": list(ad_lines(version)),
+            "edited": [edited_line(edit)] if edit is not None and revoked is None else [],
+            "reactions": reaction_lines(facts.get("reactions", {})),
+            "errors": list(error_lines(version.get("errors", ()))),
+            "failure": _failure_lines(facts),
+            "message_id": [own] if (own := own_line(version)) else [],
+        },
     )
 
 
@@ -92,16 +123,27 @@ def _unseen(facts: dict[str, Any]) -> Rendering:
         reactions = {}
     numbers = facts.get("numbers", {})
     number = one_line(numbers.get("business_phone") or numbers.get("phone_number_id"), limit=100)
-    if number:
-        details = [*details, f"WhatsApp number: {number}"]
     return Rendering(
+        family="unseen",
         label=label,
         direction="outbound" if sent else direction,
         person=one_line(who, limit=100) if direction == "inbound" and not sent else "",
+        name="",
+        number=number,
         at=at,
         text="\n".join(lines),
-        details=[*details, *reaction_lines(reactions), *_failure_lines(facts)],
+        details={
+            "particulars": details,
+            "channel": [f"WhatsApp number: {number}"] if number else [],
+            "reactions": reaction_lines(reactions),
+            "failure": _failure_lines(facts),
+        },
     )
+
+
+def _family(version: Version) -> str:
+    kind = str(version["type"])
+    return kind if kind in _FAMILIES else "other"
 
 
 def _part(version: Version) -> Part:
@@ -151,4 +193,7 @@ _FAMILIES: dict[str, Callable[[Version], Part]] = {
     "unknown": unsupported,
     "request_welcome": _welcome,
 }
+FAMILIES = frozenset({*_FAMILIES, "other", "unseen"})
+"""Meta's types that have a rendering; `other`: those that Meta adds; `unseen`: a message known by what was done to it."""
+
 _READ_FROM_CONTENT = frozenset({location, contacts, interactive, template_button, order, unsupported})
