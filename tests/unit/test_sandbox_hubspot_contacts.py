@@ -2,6 +2,7 @@ import pytest
 from sandbox_portal import OBJECTS, contact, message, portal
 
 from connector.sandbox.hubspot import PERSON_TOKEN
+from connector.sandbox.hubspot.records import national_number
 
 
 async def test_upsert_creates_then_updates_by_the_unique_key() -> None:
@@ -325,3 +326,40 @@ async def test_archived_contacts_are_gone_and_free_their_key() -> None:
         assert answer.status_code == 204
         assert (await hubspot.get(f"{OBJECTS}/contacts/{contact_id}")).status_code == 404
         assert await hubspot.contact("k") != contact_id
+
+
+async def test_deleted_contacts_can_be_read_as_such_for_90_days_and_erased_ones_never() -> None:
+    """A read with archived=true finds what was deleted, not what was erased, merged or deleted long ago."""
+    async with portal() as hubspot:
+        ids = [await hubspot.contact(key) for key in ("deleted", "erased", "winner", "loser", "live")]
+        await hubspot.post(f"{OBJECTS}/contacts/batch/archive", {"inputs": [{"id": ids[0]}]})
+        await hubspot.post(f"{OBJECTS}/contacts/gdpr-delete", {"objectId": ids[1]})
+        await hubspot.post(
+            f"{OBJECTS}/contacts/merge", {"primaryObjectId": ids[2], "objectIdToMerge": ids[3]}
+        )
+        found = []
+        for days in (0, 91):
+            hubspot.clock.now += days * 86_400
+            answer = await hubspot.post(
+                f"{OBJECTS}/contacts/batch/read?archived=true",
+                {"inputs": [{"id": record_id} for record_id in ids]},
+            )
+            found.append([result["id"] for result in answer.json()["results"]])
+        assert found == [[ids[0]], []]
+
+
+@pytest.mark.parametrize(
+    ("typed", "searched"),
+    [
+        pytest.param("+55 (11) 98765-4321", "11987654321", id="international"),
+        pytest.param("+55 11 98765-4321 ext. 12", "11987654321", id="extension"),
+        pytest.param("+44 (0)20 7946 0958", "2079460958", id="trunk-zero"),
+        pytest.param("5511987654321", "5511987654321", id="no-plus"),
+        pytest.param("0055 11 98765 4321", "5511987654321", id="dialled-abroad"),
+        pytest.param("011 98765-4321", "11987654321", id="national"),
+        pytest.param("00004", "4", id="leading-zeros"),
+    ],
+)
+def test_phone_search_sees_the_national_number(typed: str, searched: str) -> None:
+    """The calculated property is the number without country code; without "+" all digits but leading zeros."""
+    assert national_number(typed) == searched

@@ -52,10 +52,40 @@ async def test_pages_follow_each_other() -> None:
 
 
 @pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        pytest.param("Phone LIKE '%8%7%6%5%4%3%2%1%'", "ab", id="any-way-of-writing"),
+        pytest.param("Phone LIKE '%4321'", "a", id="end"),
+        pytest.param("Phone LIKE '(11)%'", "a", id="start"),
+        pytest.param("Title LIKE 'mr_'", "b", id="one-letter"),
+        pytest.param("Title LIKE '100\\%'", "c", id="escaped"),
+        pytest.param("Phone LIKE '%9999%' OR Title = 'Mrs'", "b", id="or"),
+        pytest.param("(Phone LIKE '%1%' OR Title = '100%') AND LastName != 'b'", "ac", id="grouped"),
+    ],
+)
+async def test_patterns_and_alternatives_find_what_they_name(where: str, names: str) -> None:
+    """LIKE takes % and _, a backslash makes them ordinary, an empty field is like nothing; OR joins."""
+    async with org() as client:
+        await client.person("a", Phone="(11) 98765-4321")
+        await client.person("b", Phone="+55 11 8765 4321 ext. 2", Title="Mrs")
+        await client.person("c", Title="100%")
+        found = await client.query(f"SELECT LastName FROM Contact WHERE {where}")
+        assert "".join(sorted(row["LastName"] for row in found)) == names
+
+
+@pytest.mark.parametrize(
     ("text", "code"),
     [
         pytest.param("SELECT FROM Contact", "MALFORMED_QUERY", id="no-field"),
-        pytest.param("SELECT Id FROM Contact WHERE Id LIKE 'x'", "MALFORMED_QUERY", id="unknown-operator"),
+        pytest.param("SELECT Id FROM Contact WHERE Id NOT 'x'", "MALFORMED_QUERY", id="unknown-operator"),
+        pytest.param(
+            "SELECT Id FROM Contact WHERE Id LIKE '0%'", "INVALID_QUERY_FILTER_OPERATOR", id="id-like"
+        ),
+        pytest.param(
+            "SELECT Id FROM Contact WHERE Title = 'a' OR Title = 'b' AND Title != 'c'",
+            "MALFORMED_QUERY",
+            id="and-beside-or",
+        ),
         pytest.param("SELECT Id FROM Contact WHERE Title = 'x", "MALFORMED_QUERY", id="open-quote"),
         pytest.param("SELECT Nope FROM Contact", "INVALID_FIELD", id="unknown-field"),
         pytest.param("SELECT Id FROM Nope", "INVALID_TYPE", id="unknown-object"),

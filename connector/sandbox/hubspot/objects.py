@@ -131,8 +131,11 @@ class ObjectEndpoints:
                 results.append(self._result(record, accepted[item.place], item))
         return self._outcome(results, errors)
 
-    def read(self, document: Any) -> Outcome:
+    def read(self, document: Any, *, archived: bool = False) -> Outcome:
         """Read up to 100 records (50 with history) by id or unique property; misses are in errors[].
+
+        With `archived` only deleted records are found, by id, for as long as they can be restored
+        (reference page of batch/read).
 
         Raises:
             HubSpotError: 400, too many inputs or a property that is not unique.
@@ -153,7 +156,10 @@ class ObjectEndpoints:
         missed: list[str] = []
         for item in inputs:
             key = item.id or ""
-            record = self.store.get(key) if id_property is None else self.store.find(id_property, key)
+            if archived:
+                record = self.store.get_archived(key) if id_property is None else None
+            else:
+                record = self.store.get(key) if id_property is None else self.store.find(id_property, key)
             if record is None:
                 missed.append(key)
             else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import phonenumbers
@@ -12,6 +14,9 @@ import phonenumbers
 from connector.sandbox.hubspot.catalog import CREATED, DEFAULT_PROPERTIES, MODIFIED, PHONE_SEARCH
 from connector.sandbox.hubspot.properties import PropertyCatalog, iso
 from connector.sandbox.journal import Effect
+
+_RESTORABLE = timedelta(days=90)
+_EXTENSION = re.compile(r"\s*(?:ext|x|#).*$", re.IGNORECASE)
 
 
 def _nothing_is_poisoned(_text: str) -> bool:
@@ -130,6 +135,13 @@ class RecordStore:
             record_id = self._merged_into[record_id]
         record = self._records.get(record_id)
         return None if record is None or record.archived else record
+
+    def get_archived(self, record_id: str) -> Record | None:
+        """Return a deleted record that can be restored, for 90 days; a merged or erased one cannot."""
+        record = self._records.get(record_id)
+        if record is None or not record.archived or record_id in self._merged_into:
+            return None
+        return record if self._now() - record.updated_at < _RESTORABLE else None
 
     def find(self, name: str, value: str) -> Record | None:
         """Return the live record that holds this unique value."""
@@ -258,13 +270,15 @@ def national_number(phone: str) -> str:
     """Return what phone search compares: "HubSpot only uses the area code and local number".
 
     developers.hubspot.com/docs/api-reference/search/guide, on hs_searchable_calculated_*. A number
-    without "+" is taken as it stands.
+    without "+" is taken as it stands, but for leading zeros ("00004" is found as "4", observed). An
+    extension is no part of it (not documented).
     """
-    digits = "".join(filter(str.isdigit, phone))
-    if not phone.strip().startswith("+"):
-        return digits
+    digits = "".join(str(unicodedata.digit(letter)) for letter in phone if letter.isdigit()).lstrip("0")
+    text = _EXTENSION.sub("", phone.strip())
+    if not text.startswith("+"):
+        return "".join(filter(str.isdigit, text)).lstrip("0") or digits
     try:
-        return phonenumbers.national_significant_number(phonenumbers.parse(f"+{digits}"))
+        return phonenumbers.national_significant_number(phonenumbers.parse(text))
     except phonenumbers.NumberParseException:
         return digits
 

@@ -139,6 +139,8 @@ def _person() -> list[Field]:
         Field(name="Email", type="email", length=80),
         Field(name="Phone", type="phone", length=40),
         Field(name="MobilePhone", label="Mobile Phone", type="phone", length=40),
+        Field(name="Fax", type="phone", length=40),
+        _fixed("Name", "string", length=121),
         Field(name="Description", type="textarea", length=32_000),
         Field(name="LeadSource", type="picklist", length=255),
     ]
@@ -173,7 +175,14 @@ def standard_objects() -> dict[str, SObject]:
         _object(
             "Contact",
             "003",
-            [*_person(), _reference("AccountId", "Account")],
+            [
+                *_person(),
+                *(
+                    Field(name=name, type="phone", length=40)
+                    for name in ("HomePhone", "OtherPhone", "AssistantPhone")
+                ),
+                _reference("AccountId", "Account"),
+            ],
             mergeable=True,
             children={
                 **activities,

@@ -267,6 +267,9 @@ class Org:
             raise errors.converted()
 
     def _derive(self, record: Record) -> None:
+        if record.sobject in ("Contact", "Lead"):
+            named = (record.text("FirstName"), record.text("LastName"))
+            record.values["Name"] = " ".join(filter(None, named))
         if record.sobject != "Task":
             return
         for name in ("WhoId", "WhatId"):

@@ -1,8 +1,8 @@
-"""A small SOQL: SELECT fields and child subqueries FROM one object WHERE conditions joined by AND, LIMIT.
+"""A small SOQL: SELECT fields and child subqueries FROM one object WHERE conditions, LIMIT.
 
 https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforce_api_calls_soql_select.htm.
-Conditions are `field = value`, `field != value` and `field IN (values)`. Texts compare without case, except in
-a case-sensitive field and in ids.
+Conditions are `field = value`, `field != value`, `field IN (values)` and `field LIKE 'pattern'`, joined by AND or by
+OR; both in one list need parentheses. Texts compare without case, except in a case-sensitive field and in ids.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from connector.sandbox.salesforce.catalog import SObject
@@ -21,7 +22,7 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:[^'\\]|\\.)*')|(?P<word>[A-Za-z_][\w.]*)|(?P<number>-?\d[\w:.+-]*)|(?P<mark>!=|[(),=]))"
 )
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-_RESERVED = frozenset({"from", "where", "and", "limit", "in", "select"})
+_RESERVED = frozenset({"from", "where", "and", "or", "like", "limit", "in", "select"})
 _LONGEST = 100_000
 
 Literal = str | bool | int | None
@@ -29,11 +30,20 @@ Literal = str | bool | int | None
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """`field` is (or is not) one of `values`."""
+    """`field` is (or is not) one of `values`, or like the only one."""
 
     field: str
     values: Sequence[Literal]
     negated: bool = False
+    like: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """Conditions of which all, or any one, must hold."""
+
+    parts: Sequence[Condition | Group]
+    any: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +53,7 @@ class Query:
     fields: Sequence[str]
     children: Sequence[Query]
     source: str
-    conditions: Sequence[Condition]
+    conditions: Group
     limit: int | None
 
 
@@ -85,13 +95,13 @@ def _select(
 ) -> list[dict[str, Any]]:
     sobject = table.sobject
     names = [_field(sobject, name) for name in query.fields]
-    checks = [(_field(sobject, condition.field), condition) for condition in query.conditions]
+    _check_fields(sobject, query.conditions)
     children = [(child, *_child(sobject, child, tables)) for child in query.children]
     found: list[dict[str, Any]] = []
     for record in table if deleted else table.live():
         if query.limit is not None and len(found) >= query.limit:
             break
-        if not all(_holds(sobject, record, name, condition) for name, condition in checks):
+        if not _passes(sobject, record, query.conditions):
             continue
         url = f"/services/data/v{version}/sobjects/{sobject.name}/{record.id}"
         row: dict[str, Any] = {"attributes": {"type": sobject.name, "url": url}}
@@ -102,7 +112,7 @@ def _select(
                 fields=child.fields,
                 children=(),
                 source=child.source,
-                conditions=(*child.conditions, owned),
+                conditions=Group(parts=(child.conditions, owned)),
                 limit=child.limit,
             )
             rows = _select(inner, child_table, tables, deleted=False, version=version)
@@ -111,8 +121,63 @@ def _select(
     return found
 
 
+def _check_fields(sobject: SObject, part: Condition | Group) -> None:
+    if isinstance(part, Group):
+        for inner in part.parts:
+            _check_fields(sobject, inner)
+        return
+    field = sobject.fields[_field(sobject, part.field)]
+    if part.like and field.type in ("id", "reference", "boolean", "datetime", "date"):
+        raise RequestError(
+            status=400,
+            code="INVALID_QUERY_FILTER_OPERATOR",
+            message=f"{field.name} does not support the LIKE operator",
+        )
+
+
+def _passes(sobject: SObject, record: Record, part: Condition | Group) -> bool:
+    if isinstance(part, Group):
+        judged = (_passes(sobject, record, inner) for inner in part.parts)
+        return any(judged) if part.any else all(judged)
+    return _holds(sobject, record, _field(sobject, part.field), part)
+
+
+def _is_like(value: str, pattern: str) -> bool:
+    """LIKE: % stands for any letters, _ for one; a backslash makes either ordinary. Case does not matter."""
+    pieces = _pieces(pattern)
+    first, *middle, last = pieces if len(pieces) > 1 else (pieces[0], None)
+    start = first.match(value)
+    if start is None:
+        return False
+    if last is None:
+        return start.end() == len(value)
+    place = start.end()
+    for piece in middle:  # the leftmost place of each piece leaves the most room for the next
+        found = piece.search(value, place)
+        if found is None:
+            return False
+        place = found.end()
+    end = re.compile(last.pattern + r"\Z", last.flags).search(value, place)
+    return end is not None
+
+
+@lru_cache(maxsize=4_096)
+def _pieces(pattern: str) -> tuple[re.Pattern[str], ...]:
+    """What stands between the % of a pattern."""
+    pieces = [""]
+    for part in re.findall(r"\\.|%|_|[^\\%_]+", pattern, re.DOTALL):
+        if part == "%":
+            pieces.append("")
+        else:
+            pieces[-1] += "." if part == "_" else re.escape(part.removeprefix("\\"))
+    return tuple(re.compile(piece, re.IGNORECASE | re.DOTALL) for piece in pieces)
+
+
 def _holds(sobject: SObject, record: Record, name: str, condition: Condition) -> bool:
     field = sobject.fields[name]
+    if condition.like:
+        text = record.text(name)
+        return bool(text) and _is_like(text, str(condition.values[0]))
 
     def same(value: Literal) -> Literal:
         if not isinstance(value, str):
@@ -185,11 +250,7 @@ class _Parser:
                 break
         self._keyword("from")
         source = self._name()
-        conditions = []
-        if self._word("where"):
-            conditions.append(self._condition())
-            while self._word("and"):
-                conditions.append(self._condition())
+        conditions = self._conditions() if self._word("where") else Group(parts=())
         limit = None
         if self._word("limit"):
             kind, value = self._next()
@@ -200,7 +261,7 @@ class _Parser:
             fields=tuple(fields),
             children=tuple(children),
             source=source,
-            conditions=tuple(conditions),
+            conditions=conditions,
             limit=limit,
         )
 
@@ -208,8 +269,30 @@ class _Parser:
         if self._place < len(self._tokens):
             raise _malformed(f"unexpected token: '{self._tokens[self._place][1]}'")
 
+    def _conditions(self) -> Group:
+        parts = [self._part()]
+        word = ""
+        while (joined := "and" if self._word("and") else "or" if self._word("or") else "") != "":
+            if word and joined != word:
+                raise _malformed(f"unexpected token: '{joined}'")
+            word = joined
+            parts.append(self._part())
+        return Group(parts=tuple(parts), any=word == "or")
+
+    def _part(self) -> Condition | Group:
+        if self._mark("("):
+            group = self._conditions()
+            self._expect(")")
+            return group
+        return self._condition()
+
     def _condition(self) -> Condition:
         field = self._name()
+        if self._word("like"):
+            kind, _ = self._tokens[self._place] if self._place < len(self._tokens) else ("", "")
+            if kind != "text":
+                raise _malformed("LIKE takes a text")
+            return Condition(field=field, values=(self._literal(like=True),), like=True)
         if self._word("in"):
             self._expect("(")
             values = [self._literal()]
@@ -222,8 +305,10 @@ class _Parser:
         self._expect("=")
         return Condition(field=field, values=(self._literal(),))
 
-    def _literal(self) -> Literal:
+    def _literal(self, *, like: bool = False) -> Literal:
         kind, value = self._next()
+        if kind == "text" and like:  # the pattern reads its own backslashes before % and _
+            return re.sub(r"\\([^%_])", lambda match: _ESCAPES.get(match[1], match[1]), value[1:-1])
         if kind == "text":
             return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[1]), value[1:-1])
         if kind == "number":

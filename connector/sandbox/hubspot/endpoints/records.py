@@ -33,7 +33,10 @@ def _update(asked: Asked) -> Answer:
 
 
 def _read(asked: Asked) -> Answer:
-    return asked.batch(asked.portal.objects[asked.params["type"]].read(asked.exchange.document))
+    archived = asked.first("archived") == "true"
+    return asked.batch(
+        asked.portal.objects[asked.params["type"]].read(asked.exchange.document, archived=archived)
+    )
 
 
 def _archive(asked: Asked) -> Answer:
