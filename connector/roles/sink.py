@@ -7,6 +7,7 @@ import contextlib
 
 from connector.crm.port import Crm
 from connector.errors import ConnectorError, Terminal
+from connector.media.links import media_links
 from connector.roles.parts import run_parts
 from connector.settings import Settings
 from connector.state.database import close_pool, open_pool
@@ -43,6 +44,7 @@ async def run_sink(
         health=writing,
         stop=stop,
         wake=wake,
+        links=media_links(settings),
         outgoing_queued=queued.set,
     )
     stage = SyncStage(

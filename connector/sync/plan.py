@@ -11,6 +11,7 @@ from uuid import UUID
 from connector.crm.port import Activity, ActivityChange, ActivityQuery, ContactUpsert
 from connector.sync.claims import ClaimedActivity, ClaimedContact
 from connector.sync.core.desired import activity_view, contact_profile
+from connector.sync.core.file_links import FileLinks, with_file_links
 from connector.sync.core.layout import ActivityLayout
 from connector.sync.core.mapping import ContactMapping
 
@@ -93,15 +94,23 @@ def plan_contact(claimed: ClaimedContact, *, mapping: ContactMapping) -> Planned
 
 
 def plan_activities(
-    claimed: Sequence[ClaimedActivity], *, records: Mapping[UUID, str], layout: ActivityLayout
+    claimed: Sequence[ClaimedActivity],
+    *,
+    records: Mapping[UUID, str],
+    layout: ActivityLayout,
+    links: FileLinks | None = None,
 ) -> ActivityPlan:
-    """`records`: contact id → CRM record id of today. Activities of people without a record are left waiting."""
+    """`records`: contact id → CRM record id of today. Activities of people without a record are left waiting.
+
+    `links`: to the files of messages; None: there are none.
+    """
     unchanged, in_doubt, creates, changes = [], [], [], []
     for item in claimed:
         record_id = records.get(item.contact_id)
         if record_id is None:
             continue
-        view = activity_view(item.facts, layout=layout)
+        facts = with_file_links(item.facts, wamid=item.wamid, links=links)
+        view = activity_view(facts, layout=layout)
         activity = Activity(
             wamid=item.wamid,
             contact_record_id=record_id,

@@ -25,6 +25,7 @@ from connector.streams.backoff import backoff
 from connector.streams.outgoing import queue_outgoing
 from connector.sync.calls import CallRunner
 from connector.sync.claims import ActivityOutcome, Claim, Claims, ContactOutcome
+from connector.sync.core.file_links import FileLinks
 from connector.sync.core.mapping import SyncMapping
 from connector.sync.folding import SinkTables
 from connector.sync.leases import HeldLease, held, lease_seconds
@@ -57,12 +58,14 @@ class Writer:
         stop: asyncio.Event,
         wake: asyncio.Event,
         mapping: SyncMapping | None = None,
+        links: FileLinks | None = None,
         outgoing_queued: Callable[[], None] = lambda: None,
     ) -> None:
         self.crm = crm
         self.stage = f"sync-{crm.name}"
         self.items_waiting = 0
         self._mapping = mapping or built_in()
+        self._links = links
         self._pool = pool
         self._settings = settings
         self._claims = Claims(schema=crm.name)
@@ -110,7 +113,9 @@ class Writer:
 
     async def _write(self, claim: Claim, lease: HeldLease) -> int:
         records, people = await self._write_contacts(claim, lease)
-        plan = plan_activities(claim.activities, records=records, layout=self._mapping.layout)
+        plan = plan_activities(
+            claim.activities, records=records, layout=self._mapping.layout, links=self._links
+        )
         found, absent = await self._look_up(plan.in_doubt, lease)
         creates = [*plan.creates, *absent]
         async with transaction(self._pool) as connection:

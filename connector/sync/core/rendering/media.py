@@ -1,4 +1,4 @@
-"""Images, videos, sounds, documents and stickers: caption first, then type, name, format and size."""
+"""Images, videos, sounds, documents and stickers: caption first, then type, name, format, size, and the link."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from connector.whatsapp.lenient import as_object
 
 
 def media(version: Version) -> Part:
-    """The file itself is not here; what it is, is."""
+    """The file itself is not here; what it is, and where to get it, is."""
     kind = str(version["type"])
     file = as_object(version.get("media"))
     voice = kind == "voice" or bool(file.get("voice"))
@@ -22,6 +22,8 @@ def media(version: Version) -> Part:
             file_size(file.get("size")),
         )
     )
+    if link := file.get("link"):
+        lines.append(str(link))
     return Part(label=label, lines=lines)
 
 
