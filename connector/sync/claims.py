@@ -225,7 +225,7 @@ class Claims:
         if not creates:
             return set()
         rows = await connection.fetch(
-            f"UPDATE {self.schema}.activities AS t SET intent_at = now(), on_record_id = n.record_id "  # noqa: S608
+            f"UPDATE {self.schema}.activities AS t SET intent_at = now(), lookups = 0, on_record_id = n.record_id "  # noqa: S608
             "FROM unnest($1::text[], $2::uuid[], $3::text[]) AS n (wamid, contact_id, record_id) "
             "WHERE t.wamid = n.wamid AND t.contact_id = n.contact_id RETURNING t.wamid",
             [item.wamid for item in creates],
@@ -233,6 +233,14 @@ class Claims:
             [records[item.contact_id] for item in creates],
         )
         return {row["wamid"] for row in rows}
+
+    async def begin_again(self, connection: Connection, wamids: Sequence[str]) -> None:
+        """Count the doubt about begun creates from now: their request leaves only now, or was lost a moment ago."""
+        await connection.execute(
+            f"UPDATE {self.schema}.activities SET intent_at = now() "  # noqa: S608
+            "WHERE wamid = ANY($1::text[]) AND intent_at IS NOT NULL",
+            list(wamids),
+        )
 
     async def renew(self, connection: Connection, contacts: Sequence[UUID], *, lease: float) -> None:
         """Hold leases for longer; the caller still holds them."""

@@ -25,7 +25,6 @@ from connector.streams.backoff import backoff
 from connector.streams.outgoing import queue_outgoing
 from connector.sync.calls import CallRunner
 from connector.sync.claims import ActivityOutcome, Claim, Claims, ContactOutcome
-from connector.sync.core.file_links import FileLinks
 from connector.sync.core.mapping import SyncMapping
 from connector.sync.folding import SinkTables
 from connector.sync.leases import HeldLease, held, lease_seconds
@@ -58,14 +57,12 @@ class Writer:
         stop: asyncio.Event,
         wake: asyncio.Event,
         mapping: SyncMapping | None = None,
-        links: FileLinks | None = None,
         outgoing_queued: Callable[[], None] = lambda: None,
     ) -> None:
         self.crm = crm
         self.stage = f"sync-{crm.name}"
         self.items_waiting = 0
         self._mapping = mapping or built_in()
-        self._links = links
         self._pool = pool
         self._settings = settings
         self._claims = Claims(schema=crm.name)
@@ -113,9 +110,7 @@ class Writer:
 
     async def _write(self, claim: Claim, lease: HeldLease) -> int:
         records, people = await self._write_contacts(claim, lease)
-        plan = plan_activities(
-            claim.activities, records=records, layout=self._mapping.layout, links=self._links
-        )
+        plan = plan_activities(claim.activities, records=records, layout=self._mapping.layout)
         found, absent = await self._look_up(plan.in_doubt, lease)
         creates = [*plan.creates, *absent]
         async with transaction(self._pool) as connection:
@@ -130,9 +125,11 @@ class Writer:
             )
         messages = [*found, *(_outcome(item, _known(item)) for item in plan.unchanged)]
         creates = [item for item in creates if item.claimed.wamid in begun]
-        messages += await self._write_activities(creates, plan, lease)
+        written, lost = await self._write_activities(creates, plan, lease)
+        messages += written
         homeless = {item.wamid for item in messages if isinstance(item.result, Gone)}
         async with transaction(self._pool) as connection:
+            await self._claims.begin_again(connection, lost)
             await self._claims.settle_activities(
                 connection, messages, release=[contact.contact_id for contact in claim.contacts]
             )
@@ -205,8 +202,14 @@ class Writer:
 
     async def _write_activities(
         self, creates: Sequence[PlannedActivity], plan: ActivityPlan, lease: HeldLease
-    ) -> list[ActivityOutcome]:
+    ) -> tuple[list[ActivityOutcome], list[str]]:
+        """Create and change: (outcomes, the wamids of creates whose answer was lost)."""
+
         async def create(chunk: Sequence[PlannedActivity]) -> Sequence[WriteResult]:
+            # The chunks before it may have taken longer than a doubt is left alone.
+            if chunk[0] is not creates[0]:
+                async with transaction(self._pool) as connection:
+                    await self._claims.begin_again(connection, [item.claimed.wamid for item in chunk])
             return await self.crm.log_activities([item.activity for item in chunk])
 
         async def change(chunk: Sequence[PlannedActivity]) -> Sequence[WriteResult]:
@@ -214,17 +217,19 @@ class Writer:
 
         created = await self._calls.run(creates, self.crm.activities_per_call, create, lease=lease)
         changed = await self._calls.run(plan.changes, self.crm.activities_per_call, change, lease=lease)
-        outcomes = []
+        outcomes: list[ActivityOutcome] = []
+        lost: list[str] = []
         for item, result in created:
             if isinstance(result, Unknown):
                 # Its intent stands: it is looked up once its request can no longer be on the way.
+                lost.append(item.claimed.wamid)
                 metrics.IN_DOUBT.labels(self.crm.name, "lost_answer").inc()
             else:
                 outcomes.append(_outcome(item, result, retry_in=_retry_in(result, item.claimed.attempts)))
         for item, result in changed:
             known = _settled_change(result)
             outcomes.append(_outcome(item, known, retry_in=_retry_in(known, item.claimed.attempts)))
-        return outcomes
+        return outcomes, lost
 
     @property
     def _doubt_wait(self) -> float:
