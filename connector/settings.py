@@ -149,6 +149,12 @@ class SyncSettings(_Group):
     """Let the CRM keep the text of messages that their author deleted. Applies to deletions folded from then on."""
     stopped_retry: float = Field(default=10.0, gt=0)
     """Seconds between looks at a CRM that refuses our credential."""
+    create_contacts: Literal["always", "known_only"] = "always"
+    """known_only: people whom the CRM does not have are not written; they wait, and are looked for once a day."""
+    adoption_rule: Literal["oldest", "newest", "none"] = "oldest"
+    """Which record is taken when several have a person's number: the first or last created, or none of them."""
+    ignore: list[str] = []
+    """Phones (with country code) and BSUIDs that are never written to a CRM. A JSON list."""
 
 
 class MediaSettings(_Group):

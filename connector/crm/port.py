@@ -40,7 +40,8 @@ class ContactProfile:
 class ContactUpsert:
     """One person to write. The key is ours and unique in the CRM; the adapter knows only the key's property.
 
-    `record_id` is set when the record is known but carries another key (adoption): it is then written by id.
+    `record_id` is set whenever the record is known: it is then written by its id, whatever key it carries, as a
+    merge or a person may have taken our key away. The result names the record it is in now. Else it is upserted.
     `is_new`: no record is known. `always` and `once` are property → value, as the mapping says; `once` is for a
     record that this write makes, as people may correct it later.
     """
@@ -63,6 +64,30 @@ class ContactUpsert:
         if not self.is_new:
             return self.always
         return {name: value for name, value in self.always.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContactQuery:
+    """A person to look for. `key`: ours; `phones`: digits with country code, in every form they may be on file."""
+
+    key: str
+    phones: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CandidateContact:
+    """A record that a search brought up. `phones`: every number on it, as people typed them.
+
+    `key`: ours, "" while nobody's. `second_choice`: only to be taken if there is no other (a Salesforce Lead).
+    """
+
+    record_id: str
+    key: str
+    name: str
+    phones: Sequence[str]
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    second_choice: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,9 +155,13 @@ class Unknown:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gone:
-    """The record (or the contact record an activity should hang on) is not in the CRM any more."""
+    """The record (or the contact record an activity should hang on) is not in the CRM any more.
+
+    `erased`: it cannot be restored either, as one deleted for privacy; False where the CRM does not tell.
+    """
 
     reason: str
+    erased: bool = False
 
 
 WriteResult = Written | Refused | Later | Unknown | Gone
@@ -173,6 +202,10 @@ class Crm(Protocol):
         """Most activities that one call takes."""
 
     @property
+    def lookups_per_call(self) -> int:
+        """Most people that one `find_contacts` takes."""
+
+    @property
     def request_timeout(self) -> float:
         """Seconds after which an answer counts as lost; a lease outlasts it."""
 
@@ -189,6 +222,12 @@ class Crm(Protocol):
     async def find_activities(self, items: Sequence[ActivityQuery]) -> Sequence[str | None]: ...
 
     async def find_contact(self, key: str) -> str | None: ...
+
+    async def find_contacts(self, queries: Sequence[ContactQuery]) -> Sequence[Sequence[CandidateContact]]:
+        """Records that may be these people's, for adoption: the caller compares the numbers.
+
+        A search may lag behind writes by seconds, so that what it does not find may be there.
+        """
 
     async def retire_contact(self, record_id: str, *, created_by_us: bool) -> Retired: ...
 

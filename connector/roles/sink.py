@@ -44,6 +44,7 @@ async def run_sink(
         health=writing,
         stop=stop,
         wake=wake,
+        default_region=settings.default_region,
         links=media_links(settings),
         outgoing_queued=queued.set,
     )

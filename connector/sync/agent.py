@@ -19,6 +19,7 @@ from connector.state.database import transaction
 from connector.streams.codec import decode
 from connector.streams.outcomes import Dead, Done, Outcome, Record
 from connector.sync.core.fold import Position
+from connector.sync.core.holding import HoldRules
 from connector.sync.folding import SinkTables
 from connector.topics import CONVERSATION_EVENTS
 
@@ -39,7 +40,11 @@ class SyncStage:
     ) -> None:
         self.name = f"sync-{sink}"
         self.batch_size = settings.fold_batch
-        self._tables = SinkTables(schema=sink, keep_deleted_text=settings.keep_deleted_text)
+        self._tables = SinkTables(
+            schema=sink,
+            keep_deleted_text=settings.keep_deleted_text,
+            holds=HoldRules.of(create_contacts=settings.create_contacts, ignore=settings.ignore),
+        )
         self._pool = pool
         self._most_waiting = settings.max_waiting
         self._wake = wake

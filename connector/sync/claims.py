@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +24,8 @@ from connector.crm.port import Gone, Later, Refused, Unknown, WriteResult, Writt
 from connector.state.database import Connection
 from connector.sync.core.activities import ActivityFacts
 from connector.sync.core.contacts import ContactFacts
+from connector.sync.losses import lose_records
+from connector.sync.records import WrittenContact, find_owners, store_written
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +37,7 @@ class ClaimedContact:
     version: int
     ahead: bool
     record_id: str | None
-    rekey: bool
+    shared: bool
     written_digest: str | None
     attempts: int
 
@@ -118,13 +119,13 @@ class Claims:
                   WHERE a.desired_version > a.written_version AND a.problem IS NULL AND a.contact_id IS NOT NULL
                     AND a.not_before <= now()
                     AND (a.intent_at IS NULL OR a.intent_at <= now() - make_interval(secs => $2))
-                    AND c.lease_until <= now() AND c.redirect_to IS NULL
+                    AND c.lease_until <= now() AND c.redirect_to IS NULL AND a.held IS NULL AND c.held IS NULL
                     AND (c.record_id IS NOT NULL OR (c.problem IS NULL AND c.not_before <= now()))
                   ORDER BY a.priority, a.fresh_at {order} LIMIT $1)
                 UNION ALL
                 (SELECT contact_id, priority, fresh_at FROM {schema}.contacts
                   WHERE desired_version > written_version AND problem IS NULL AND redirect_to IS NULL
-                    AND not_before <= now() AND lease_until <= now()
+                    AND not_before <= now() AND lease_until <= now() AND held IS NULL
                   ORDER BY priority, fresh_at {order} LIMIT $1)
             )
             SELECT contact_id FROM waiting GROUP BY contact_id
@@ -137,10 +138,10 @@ class Claims:
             return Claim(contacts=(), activities=())
         contacts = await connection.fetch(
             f"""
-            SELECT contact_id, facts, desired_version, record_id, rekey, written_digest, attempts,
+            SELECT contact_id, facts, desired_version, record_id, shared, written_digest, attempts,
                    desired_version > written_version AND problem IS NULL AND not_before <= now() AS ahead
               FROM {schema}.contacts
-             WHERE contact_id = ANY($1::uuid[]) AND lease_until <= now() AND redirect_to IS NULL
+             WHERE contact_id = ANY($1::uuid[]) AND lease_until <= now() AND redirect_to IS NULL AND held IS NULL
              ORDER BY contact_id FOR UPDATE SKIP LOCKED
             """,  # noqa: S608
             [row["contact_id"] for row in candidates],
@@ -175,23 +176,25 @@ class Claims:
 
     async def settle_contacts(self, connection: Connection, outcomes: Sequence[ContactOutcome]) -> None:
         """Store what became of contacts. The caller holds their leases; they are kept."""
-        await self._lock_contacts(connection, [outcome.contact_id for outcome in outcomes])
         written = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Written)]
-        if written:
-            # A record found under our key is ours also when the answer to its creation was lost: nobody else
-            # makes such keys, and a record that was adopted is known (rekey) before it is written.
-            await connection.execute(
-                f"UPDATE {self.schema}.contacts AS t SET record_id = n.record_id, written_version = n.version, "  # noqa: S608
-                "written_digest = n.digest, created_by_us = t.created_by_us OR (t.record_id IS NULL AND NOT t.rekey), intent = false, rekey = false, "
-                "attempts = 0, not_before = '-infinity', waiting_since = CASE WHEN t.desired_version > n.version "
-                "THEN t.waiting_since END "
-                "FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[]) "
-                "AS n (contact_id, record_id, version, digest) WHERE t.contact_id = n.contact_id",
-                [outcome.contact_id for outcome, _ in written],
-                [result.record_id for _, result in written],
-                [outcome.version for outcome, _ in written],
-                [outcome.digest for outcome, _ in written],
-            )
+        owners = await find_owners(connection, self.schema, {result.record_id for _, result in written})
+        await self._lock_contacts(
+            connection, [*(outcome.contact_id for outcome in outcomes), *owners.values()]
+        )
+        await store_written(
+            connection,
+            self.schema,
+            [
+                WrittenContact(
+                    contact_id=outcome.contact_id,
+                    record_id=result.record_id,
+                    version=outcome.version,
+                    digest=outcome.digest,
+                )
+                for outcome, result in written
+            ],
+            owners=owners,
+        )
         refused = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Refused)]
         if refused:
             await connection.execute(
@@ -201,9 +204,10 @@ class Claims:
                 [outcome.contact_id for outcome, _ in refused],
                 [f"{result.cause}: {result.reason}" for _, result in refused],
             )
-        gone = [outcome.contact_id for outcome in outcomes if isinstance(outcome.result, Gone)]
-        if gone:
-            await self.forget_records(connection, gone)
+        gone = [(item.contact_id, item.result) for item in outcomes if isinstance(item.result, Gone)]
+        await lose_records(
+            connection, self.schema, {contact_id: result.erased for contact_id, result in gone}
+        )
         again = [outcome for outcome in outcomes if isinstance(outcome.result, Later | Unknown)]
         if again:
             await connection.execute(
@@ -322,33 +326,10 @@ class Claims:
                 list(heirs),
             )
 
-    async def forget_records(self, connection: Connection, contacts: Sequence[UUID]) -> None:
-        """The CRM does not have these records any more: write the contacts anew, by our key."""
-        await connection.execute(
-            f"UPDATE {self.schema}.contacts SET record_id = NULL, written_version = 0, written_digest = NULL, "  # noqa: S608
-            "created_by_us = false, rekey = false, waiting_since = coalesce(waiting_since, now()), "
-            "attempts = attempts + 1, not_before = now() + make_interval(secs => least(60, 2.0 ^ attempts)) "
-            "WHERE contact_id = ANY($1::uuid[])",
-            list(contacts),
-        )
-
-    async def waiting(self, connection: Connection) -> tuple[int, datetime | None]:
-        """(items waiting, since when the oldest waits). An index-only count; call it every few seconds."""
-        row = await connection.fetchrow(
-            f"""
-            SELECT (SELECT count(*) FROM {self.schema}.activities WHERE desired_version > written_version
-                       AND problem IS NULL AND contact_id IS NOT NULL)
-                 + (SELECT count(*) FROM {self.schema}.contacts WHERE desired_version > written_version
-                       AND problem IS NULL AND redirect_to IS NULL) AS items,
-                   least(
-                     (SELECT min(waiting_since) FROM {self.schema}.activities WHERE desired_version > written_version
-                       AND problem IS NULL AND contact_id IS NOT NULL),
-                     (SELECT min(waiting_since) FROM {self.schema}.contacts WHERE desired_version > written_version
-                       AND problem IS NULL AND redirect_to IS NULL)) AS oldest
-            """  # noqa: S608
-        )
-        assert row is not None
-        return row["items"], row["oldest"]
+    async def lose_records(self, connection: Connection, gone: Mapping[UUID, bool]) -> None:
+        """The CRM does not have these contacts' records any more (losses.py). The caller holds their leases."""
+        await self._lock_contacts(connection, list(gone))
+        await lose_records(connection, self.schema, gone)
 
     async def _lock_contacts(self, connection: Connection, contacts: Sequence[UUID]) -> None:
         await connection.execute(
@@ -365,7 +346,7 @@ def _claimed_contact(row: Any) -> ClaimedContact:
         version=row["desired_version"],
         ahead=row["ahead"],
         record_id=row["record_id"],
-        rekey=row["rekey"],
+        shared=row["shared"],
         written_digest=row["written_digest"],
         attempts=row["attempts"],
     )

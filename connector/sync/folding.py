@@ -8,7 +8,7 @@ schema of its own through the same statements.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -27,9 +27,13 @@ from connector.sync.core.fold import (
     fold,
     wamids_named,
 )
+from connector.sync.core.holding import Hold, HoldRules, Standing, lookup_phone
+from connector.sync.holds import copy_holds
+from connector.sync.retirement import queue_retirements
 
 _CONTACT_COLUMNS = (
-    "contact_id, facts, desired_version, written_version, redirect_to, priority, fresh_at, waiting_since"
+    "contact_id, facts, desired_version, written_version, redirect_to, priority, fresh_at, waiting_since, "
+    "held, record_id, looked_up_phone, erased"
 )
 _ACTIVITY_COLUMNS = (
     "wamid, contact_id, facts, desired_version, written_version, priority, fresh_at, waiting_since, not_before, "
@@ -39,10 +43,14 @@ _ACTIVITY_COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SinkTables:
-    """One sink's schema, and the fold into it. `keep_deleted_text`: of messages that their author deleted."""
+    """One sink's schema, and the fold into it.
+
+    `keep_deleted_text`: of messages that their author deleted. `holds`: whom the settings keep from being written.
+    """
 
     schema: str
     keep_deleted_text: bool = False
+    holds: HoldRules = field(default_factory=HoldRules)
 
     async def apply(
         self,
@@ -64,11 +72,15 @@ class SinkTables:
             now=now,
             replay=replay,
             keep_deleted_text=self.keep_deleted_text,
+            holds=self.holds,
         )
         await self._store_contacts(connection, result.contacts)
         await self._store_activities(connection, result.activities)
         if result.moved:
             await self._move_activities(connection, result.moved, now=now)
+        touched = [*contacts.values(), *result.contacts]
+        held = {state.contact_id for state in touched if state.standing.held is not None}
+        await copy_holds(connection, self.schema, held.union(result.moved.values()))
         await store_offsets(connection, schema=self.schema, offsets=offsets)
         return result
 
@@ -101,8 +113,8 @@ class SinkTables:
         if new:
             inserted = await connection.fetch(
                 f"INSERT INTO {self.schema}.contacts (contact_id, facts, desired_version, redirect_to, "  # noqa: S608
-                "priority, fresh_at, waiting_since) SELECT * FROM unnest($1::uuid[], $2::jsonb[], $3::bigint[], "
-                "$4::uuid[], $5::smallint[], $6::timestamptz[], $7::timestamptz[]) "
+                "priority, fresh_at, waiting_since, held, phone) SELECT * FROM unnest($1::uuid[], $2::jsonb[], "
+                "$3::bigint[], $4::uuid[], $5::smallint[], $6::timestamptz[], $7::timestamptz[], $8::text[], $9::text[]) "
                 "ON CONFLICT DO NOTHING RETURNING 1",
                 *_contact_arrays(new),
             )
@@ -111,10 +123,11 @@ class SinkTables:
             await connection.execute(
                 f"UPDATE {self.schema}.contacts AS t SET facts = n.facts, desired_version = n.desired_version, "  # noqa: S608
                 "redirect_to = n.redirect_to, priority = n.priority, fresh_at = n.fresh_at, "
-                "waiting_since = n.waiting_since, problem = NULL, attempts = 0, not_before = '-infinity' "
-                "FROM unnest($1::uuid[], $2::jsonb[], $3::bigint[], $4::uuid[], $5::smallint[], $6::timestamptz[], "
-                "$7::timestamptz[]) AS n (contact_id, facts, desired_version, redirect_to, priority, fresh_at, "
-                "waiting_since) WHERE t.contact_id = n.contact_id",
+                "waiting_since = n.waiting_since, held = n.held, phone = n.phone, problem = NULL, attempts = 0, "
+                "not_before = '-infinity' FROM unnest($1::uuid[], $2::jsonb[], $3::bigint[], $4::uuid[], "
+                "$5::smallint[], $6::timestamptz[], $7::timestamptz[], $8::text[], $9::text[]) AS n (contact_id, facts, "
+                "desired_version, redirect_to, priority, fresh_at, waiting_since, held, phone) "
+                "WHERE t.contact_id = n.contact_id",
                 *_contact_arrays(old),
             )
 
@@ -165,21 +178,7 @@ class SinkTables:
             winners,
             now,
         )
-        await self.retire_redirected(connection, losers)
-
-    async def retire_redirected(self, connection: Connection, contact_ids: Sequence[UUID]) -> None:
-        """Queue the CRM records of merged contacts for retirement, also one we may have written without hearing.
-
-        Called after a merge, and after a write that taught us the record of a contact that was merged while
-        the call was under way.
-        """
-        await connection.execute(
-            f"INSERT INTO {self.schema}.retirements AS r (contact_id, record_id, created_by_us) "  # noqa: S608
-            f"SELECT contact_id, record_id, created_by_us OR record_id IS NULL FROM {self.schema}.contacts "
-            "WHERE contact_id = ANY($1::uuid[]) AND redirect_to IS NOT NULL AND (record_id IS NOT NULL OR intent) "
-            "ON CONFLICT (contact_id) DO UPDATE SET record_id = coalesce(r.record_id, excluded.record_id)",
-            list(contact_ids),
-        )
+        await queue_retirements(connection, self.schema, losers)
 
 
 def _all_inserted(inserted: int, wanted: int) -> None:
@@ -198,6 +197,12 @@ def _contact_state(row: Any) -> ContactState:
         priority=Priority(row["priority"]),
         fresh_at=row["fresh_at"],
         waiting_since=row["waiting_since"],
+        standing=Standing(
+            held=Hold(row["held"]) if row["held"] else None,
+            record_id=row["record_id"],
+            looked_up_phone=row["looked_up_phone"],
+            erased=row["erased"],
+        ),
         stored=True,
     )
 
@@ -227,6 +232,8 @@ def _contact_arrays(states: Sequence[ContactState]) -> tuple[list[Any], ...]:
         [int(state.priority) for state in states],
         [state.fresh_at for state in states],
         [state.waiting_since for state in states],
+        [state.standing.held for state in states],
+        [lookup_phone(state.facts) for state in states],
     )
 
 

@@ -86,10 +86,10 @@ def plan_contact(claimed: ClaimedContact, *, mapping: ContactMapping) -> Planned
             always=always,
             once=mapping.once(profile, key=key),
             is_new=claimed.record_id is None,
-            record_id=claimed.record_id if claimed.rekey else None,
+            record_id=claimed.record_id,
         ),
         digest=name,
-        unchanged=claimed.record_id is not None and not claimed.rekey and claimed.written_digest == name,
+        unchanged=claimed.record_id is not None and (claimed.shared or claimed.written_digest == name),
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from uuid import UUID
+
 import structlog
 
 from connector.crm.port import Crm
@@ -10,6 +13,40 @@ from connector.state.database import Connection
 from connector.telemetry import metrics
 
 log = structlog.get_logger(__name__)
+
+
+async def queue_retirements(connection: Connection, schema: str, contact_ids: Sequence[UUID]) -> None:
+    """Queue the CRM records of merged contacts for retirement, also one we may have written without hearing.
+
+    Called after a merge, and after a write that taught us the record of a contact that was merged while the call
+    was under way. A record that a person merged with that of somebody else of ours lives on as theirs: it is not
+    left over, and its facts are said anew.
+    """
+    await connection.execute(
+        f"""
+        UPDATE {schema}.contacts AS t SET shared = false, written_digest = NULL, desired_version = desired_version + 1,
+               waiting_since = coalesce(waiting_since, now())
+         WHERE contact_id IN (
+            SELECT DISTINCT ON (s.record_id) s.contact_id FROM {schema}.contacts s JOIN {schema}.contacts l
+                USING (record_id)
+             WHERE l.contact_id = ANY($1::uuid[]) AND l.redirect_to IS NOT NULL AND s.shared AND s.redirect_to IS NULL
+               AND NOT EXISTS (SELECT 1 FROM {schema}.contacts o WHERE o.record_id = s.record_id
+                                  AND o.redirect_to IS NULL AND NOT o.shared)
+             ORDER BY s.record_id, s.contact_id)
+        """,  # noqa: S608 - schema is ours
+        list(contact_ids),
+    )
+    await connection.execute(
+        f"""
+        INSERT INTO {schema}.retirements AS r (contact_id, record_id, created_by_us)
+        SELECT contact_id, record_id, created_by_us OR record_id IS NULL FROM {schema}.contacts l
+         WHERE contact_id = ANY($1::uuid[]) AND redirect_to IS NOT NULL AND (record_id IS NOT NULL OR intent)
+           AND NOT EXISTS (SELECT 1 FROM {schema}.contacts o WHERE o.record_id = l.record_id
+                              AND o.redirect_to IS NULL)
+        ON CONFLICT (contact_id) DO UPDATE SET record_id = coalesce(r.record_id, excluded.record_id)
+        """,  # noqa: S608
+        list(contact_ids),
+    )
 
 
 async def retire_one(connection: Connection, schema: str, crm: Crm) -> bool:

@@ -11,7 +11,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -23,15 +22,20 @@ from connector.settings import SyncSettings
 from connector.state.database import Connection, transaction
 from connector.streams.backoff import backoff
 from connector.streams.outgoing import queue_outgoing
+from connector.sync.backlog import waiting
 from connector.sync.calls import CallRunner
 from connector.sync.claims import ActivityOutcome, Claim, Claims, ContactOutcome
+from connector.sync.core.file_links import FileLinks
+from connector.sync.core.holding import HoldRules
 from connector.sync.core.mapping import SyncMapping
-from connector.sync.folding import SinkTables
+from connector.sync.holds import apply_rules
 from connector.sync.leases import HeldLease, held, lease_seconds
+from connector.sync.lookup import LookupRules, Lookups
 from connector.sync.mapping import built_in
 from connector.sync.plan import ActivityPlan, PlannedActivity, PlannedContact, plan_activities, plan_contact
 from connector.sync.refusals import refusal_letter
-from connector.sync.retirement import retire_one
+from connector.sync.rest import rest
+from connector.sync.retirement import queue_retirements, retire_one
 from connector.telemetry import metrics
 from connector.telemetry.health import StageHealth
 
@@ -57,17 +61,31 @@ class Writer:
         stop: asyncio.Event,
         wake: asyncio.Event,
         mapping: SyncMapping | None = None,
+        links: FileLinks | None = None,
+        default_region: str = "",
         outgoing_queued: Callable[[], None] = lambda: None,
     ) -> None:
         self.crm = crm
         self.stage = f"sync-{crm.name}"
         self.items_waiting = 0
         self._mapping = mapping or built_in()
+        self._links = links
         self._pool = pool
         self._settings = settings
         self._claims = Claims(schema=crm.name)
-        self._tables = SinkTables(schema=crm.name)
         self._calls = CallRunner(crm, health=health, stopped_retry=settings.stopped_retry)
+        self._holds = HoldRules.of(create_contacts=settings.create_contacts, ignore=settings.ignore)
+        self._lookups = Lookups(
+            crm=crm,
+            pool=pool,
+            rules=LookupRules(
+                rule=settings.adoption_rule,
+                create_contacts=self._holds.create_contacts,
+                region=default_region,
+            ),
+            health=health,
+            stopped_retry=settings.stopped_retry,
+        )
         self._drains = calls_in_flight
         self._health = health
         self._stop = stop
@@ -80,7 +98,10 @@ class Writer:
     async def run(self) -> None:
         """Drain until `stop`; what the CRM or the database does is waited for and shown, never raised."""
         self._health.running()
+        await self._apply_rules()
         async with asyncio.TaskGroup() as group:
+            lookups = self._lookups.run(stop=self._stop, wake=self._wake)
+            group.create_task(lookups, name=f"{self.stage}-lookup")
             for number in range(self._drains):
                 group.create_task(self._drain_forever(), name=f"{self.stage}-drain-{number}")
             group.create_task(self._retire_forever(), name=f"{self.stage}-retire")
@@ -108,15 +129,21 @@ class Writer:
         ) as lease:
             return await self._write(claim, lease)
 
+    async def look_up(self) -> int:
+        """Look one batch of new people up in the CRM; how many may be written now."""
+        return await self._lookups.look()
+
     async def _write(self, claim: Claim, lease: HeldLease) -> int:
         records, people = await self._write_contacts(claim, lease)
-        plan = plan_activities(claim.activities, records=records, layout=self._mapping.layout)
+        plan = plan_activities(
+            claim.activities, records=records, layout=self._mapping.layout, links=self._links
+        )
         found, absent = await self._look_up(plan.in_doubt, lease)
         creates = [*plan.creates, *absent]
         async with transaction(self._pool) as connection:
             await self._claims.settle_contacts(connection, people)
             # A contact that was merged while its first write was under way leaves a record over.
-            await self._tables.retire_redirected(connection, [item.contact_id for item in people])
+            await queue_retirements(connection, self._claims.schema, [item.contact_id for item in people])
             begun = await self._claims.begin_creates(
                 connection, [item.claimed for item in creates], records=records
             )
@@ -133,9 +160,9 @@ class Writer:
             await self._claims.settle_activities(
                 connection, messages, release=[contact.contact_id for contact in claim.contacts]
             )
-            if homeless:  # their contact record is not in the CRM any more: it is written anew
-                gone = {item.claimed.contact_id for item in creates if item.claimed.wamid in homeless}
-                await self._claims.forget_records(connection, sorted(gone))
+            # The contact record that these should hang on is not in the CRM any more.
+            gone = {item.claimed.contact_id for item in creates if item.claimed.wamid in homeless}
+            await self._claims.lose_records(connection, dict.fromkeys(gone, False))
             await self._bury(connection, [(item.wamid, item.version, item.result) for item in messages])
         self._count("contact", [item.result for item in people])
         self._count("activity", [item.result for item in messages])
@@ -157,11 +184,11 @@ class Writer:
         ]
         ahead = [item for item in planned if not item.unchanged]
         written += await self._calls.run(ahead, self.crm.contacts_per_call, upsert, lease=lease)
-        records.update(
-            (item.claimed.contact_id, result.record_id)
-            for item, result in written
-            if isinstance(result, Written)
-        )
+        for item, result in written:
+            if isinstance(result, Written):
+                records[item.claimed.contact_id] = result.record_id
+            elif isinstance(result, Gone):
+                records.pop(item.claimed.contact_id, None)
         outcomes = [
             ContactOutcome(
                 contact_id=item.claimed.contact_id,
@@ -269,6 +296,19 @@ class Writer:
             if not done:
                 await self._sleep(_IDLE_POLL, or_wake=True)
 
+    async def _apply_rules(self) -> None:
+        """Hold and release people by the settings of today, before anything is written."""
+        while not self._stop.is_set():
+            try:
+                async with transaction(self._pool) as connection:
+                    await apply_rules(connection, self._claims.schema, self._holds)
+            except ConnectorError as error:
+                self._health.waiting("database", reason=error.message, advice=error.advice)
+                await self._sleep(_IDLE_POLL)
+            else:
+                self._health.recovered("database")
+                return
+
     async def _retire_forever(self) -> None:
         while not self._stop.is_set():
             try:
@@ -286,7 +326,7 @@ class Writer:
         while not self._stop.is_set():
             try:
                 async with transaction(self._pool) as connection:
-                    self.items_waiting, oldest = await self._claims.waiting(connection)
+                    self.items_waiting, oldest = await waiting(connection, self._claims.schema)
             except ConnectorError:
                 log.debug("the waiting items could not be counted")  # the drains say why
             else:
@@ -296,14 +336,7 @@ class Writer:
             await self._sleep(_MEASURE_EVERY)
 
     async def _sleep(self, seconds: float, *, or_wake: bool = False) -> None:
-        events: list[asyncio.Task[Any]] = [asyncio.create_task(self._stop.wait())]
-        if or_wake:
-            events.append(asyncio.create_task(self._wake.wait()))
-        try:
-            await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for event in events:
-                event.cancel()
+        await rest(seconds, self._stop, *((self._wake,) if or_wake else ()))
 
     def _count(self, kind: str, results: Sequence[WriteResult]) -> None:
         for result in results:

@@ -259,6 +259,7 @@ async def test_a_merged_person_whose_first_write_was_lost_leaves_no_record(sink:
     path = f"*/composite/sobjects/{sink.person_object}/*"
     sink.sandbox.faults.add(Fault(kind=FaultKind.RESET, when="after", path=path, times=1))
     await sink.fold(message("b", "new", seconds=5))
+    await sink.writer.look_up()
     await sink.writer.drain()
     assert len(sink.people) == 1
     await sink.fold(message("a", "old"), merged("new", "old", seconds=9))

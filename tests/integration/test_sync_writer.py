@@ -238,6 +238,7 @@ async def test_a_merged_contact_whose_first_write_was_lost_leaves_no_record(sink
         Fault(kind=FaultKind.RESET, when="after", path="*/contacts/batch/upsert", times=1)
     )
     await sink.fold(message("b", "new", seconds=5))
+    await sink.writer.look_up()
     await sink.writer.drain()
     assert len(sink.contacts) == 1
     await sink.fold(message("a", "old"), merged("new", "old", seconds=9))
@@ -325,6 +326,7 @@ async def test_a_merge_during_a_drain_doubles_nothing(sink: Sink) -> None:
         Fault(kind=FaultKind.LATENCY, path="*/communications/batch/create", seconds=0.3, times=1)
     )
     await sink.fold(*(message(f"m{number}", "new", seconds=number) for number in range(5)))
+    await sink.writer.look_up()
     first = asyncio.create_task(sink.writer.drain())
     await asyncio.sleep(0.1)  # its contact call is under way
     await sink.fold(merged("new", "old", seconds=9))

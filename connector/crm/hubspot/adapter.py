@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from connector.crm.hubspot import activities, contacts, setup
 from connector.crm.hubspot.activities import ActivityGuard
 from connector.crm.hubspot.client import HubSpotClient
+from connector.crm.hubspot.contact_search import PEOPLE_PER_CALL, ContactSearch
 from connector.crm.hubspot.failures import HubSpotRefusal, as_connector_error
 from connector.crm.port import (
     Activity,
     ActivityChange,
     ActivityQuery,
+    CandidateContact,
+    ContactQuery,
     ContactUpsert,
     Retired,
     SetupReport,
@@ -26,11 +29,13 @@ class HubSpot:
     name = "hubspot"
     contacts_per_call = 100
     activities_per_call = 100
+    lookups_per_call = PEOPLE_PER_CALL
 
     def __init__(self, settings: HubSpotSettings) -> None:
         self.request_timeout = settings.request_timeout + 2.0
         self.guard = ActivityGuard.PLAIN
         self._client = HubSpotClient(settings)
+        self._search = ContactSearch(self._client)
 
     @property
     def unique_activities(self) -> bool:
@@ -69,6 +74,13 @@ class HubSpot:
         """The record that carries our key, if there is one."""
         try:
             return await contacts.find_contact(self._client, key)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+
+    async def find_contacts(self, queries: Sequence[ContactQuery]) -> Sequence[Sequence[CandidateContact]]:
+        """≤ 100 people. Search lags some seconds behind writes."""
+        try:
+            return await self._search.find(queries)
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 

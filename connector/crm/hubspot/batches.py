@@ -97,9 +97,10 @@ def read_answer(
 ) -> dict[str, WriteResult]:
     """Join a batch answer with its inputs."""
     keys = {item.key for item in inputs}
+    by_id = {str(item.body["id"]): item.key for item in inputs if "id" in item.body}
     results: dict[str, WriteResult] = {}
     for result in answer.get("results") or ():
-        key = result.get("objectWriteTraceId") or key_of(result)
+        key = result.get("objectWriteTraceId") or key_of(result) or by_id.get(str(result.get("id")))
         if key in keys and result.get("id"):
             results[key] = Written(record_id=str(result["id"]), created=bool(result.get("new")))
     correlation = str(answer.get("correlationId", ""))
@@ -111,9 +112,8 @@ def read_answer(
                 raise absent
     for error in errors:
         context = error.get("context") or {}
-        named = [
-            key for key in (*context.get("objectWriteTraceId", ()), *context.get("ids", ())) if key in keys
-        ]
+        names = (*context.get("objectWriteTraceId", ()), *context.get("ids", ()))
+        named = [by_id.get(name, name) for name in names if name in keys or name in by_id]
         if not named:
             nameless.append(error)
         for key in named:

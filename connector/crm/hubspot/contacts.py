@@ -1,4 +1,9 @@
-"""Contacts: batch upsert on our unique property; the loser of a merge deleted or flagged."""
+"""Contacts: batch upsert on our unique property, update by id once the record is known; left-over records retired.
+
+A known record is written by its id because our key is not certain to lead there: a merge by hand makes a record with
+a new id, both old ids lead to it, and what becomes of the loser's unique value is not documented. An upsert by the
+key would make the person a second time.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,9 @@ from connector.crm.hubspot.batches import BatchInput, property_key, write_batch
 from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.failures import HubSpotRefusal, is_conflict
 from connector.crm.hubspot.schema import CONTACT_KEY
-from connector.crm.port import ContactUpsert, Later, Retired, WriteResult
+from connector.crm.port import ContactUpsert, Gone, Later, Retired, WriteResult
 from connector.crm.properties import PropertyValue
+from connector.errors import ConnectorError
 
 _WATCHED = (
     "email",
@@ -48,26 +54,43 @@ def _text(value: PropertyValue) -> str:
 
 
 async def upsert_contacts(client: HubSpotClient, items: Sequence[ContactUpsert]) -> list[WriteResult]:
-    """Upsert by our key; a record that is known but carries another key is written by its id."""
-    by_key = [
-        BatchInput(
-            key=item.key,
-            body={"id": item.key, "idProperty": CONTACT_KEY, "properties": contact_properties(item)},
-        )
-        for item in items
-        if item.record_id is None
-    ]
-    by_id = [
-        BatchInput(key=item.key, body={"id": item.record_id, "properties": contact_properties(item)})
-        for item in items
-        if item.record_id is not None
-    ]
-    key_of = property_key(CONTACT_KEY)
-    results: dict[str, WriteResult] = {}
-    for operation, inputs in (("upsert", by_key), ("update", by_id)):
-        path = client.path("objects", f"contacts/batch/{operation}")
-        results.update(await write_batch(client, path, inputs, key_of=key_of))
+    """Update the records that are known, by id, and upsert the rest by our key."""
+    known = [item for item in items if item.record_id is not None]
+    results = await _write(client, "update", known)
+    # Our key is on another record: that one is the person's, made by a write whose answer was lost.
+    elsewhere = [item for item in known if is_conflict(results[item.key])]
+    new = [item for item in items if item.record_id is None]
+    results |= await _write(client, "upsert", [*new, *elsewhere])
+    results |= await _tell_erased(client, [item for item in known if isinstance(results[item.key], Gone)])
     return [await again_if_ours(client, item.key, results[item.key]) for item in items]
+
+
+async def _write(
+    client: HubSpotClient, operation: str, items: Sequence[ContactUpsert]
+) -> dict[str, WriteResult]:
+    inputs = []
+    for item in items:
+        by = {"id": item.record_id} if operation == "update" else {"id": item.key, "idProperty": CONTACT_KEY}
+        inputs.append(BatchInput(key=item.key, body={**by, "properties": contact_properties(item)}))
+    path = client.path("objects", f"contacts/batch/{operation}")
+    return await write_batch(client, path, inputs, key_of=property_key(CONTACT_KEY))
+
+
+async def _tell_erased(client: HubSpotClient, items: Sequence[ContactUpsert]) -> dict[str, WriteResult]:
+    """Of records that are gone, those that are not among the deleted ones either: nobody can restore them."""
+    if not items:
+        return {}
+    body = {"inputs": [{"id": item.record_id} for item in items], "properties": []}
+    path = client.path("objects", "contacts/batch/read?archived=true")
+    try:
+        _, answer = await client.call("POST", path, body, writes=False)
+    except ConnectorError as error:
+        return {item.key: Later(reason=error.message) for item in items}
+    deleted = {str(record["id"]) for record in answer.get("results") or ()}
+    return {
+        item.key: Gone(reason="HubSpot has no such contact any more.", erased=item.record_id not in deleted)
+        for item in items
+    }
 
 
 async def again_if_ours(client: HubSpotClient, key: str, result: WriteResult) -> WriteResult:
@@ -99,6 +122,9 @@ async def retire_contact(client: HubSpotClient, record_id: str, *, created_by_us
         if refusal.status == 404:
             return Retired(deleted=True, reason="it was gone already")
         raise
+    if str(record.get("id")) != record_id:
+        # Never delete it: it may be the one of the person who won.
+        return Retired(deleted=True, reason=f"somebody merged it into record {record.get('id')}")
     if not created_by_us:
         return Retired(deleted=False, reason="it was in the CRM before us; merge the two records by hand")
     history = record.get("propertiesWithHistory") or {}

@@ -9,6 +9,8 @@ from connector.crm.port import (
     Activity,
     ActivityChange,
     ActivityQuery,
+    CandidateContact,
+    ContactQuery,
     ContactUpsert,
     Retired,
     SetupReport,
@@ -16,6 +18,7 @@ from connector.crm.port import (
 )
 from connector.crm.salesforce import activities, contacts, retirement, rows, setup
 from connector.crm.salesforce.client import SalesforceClient
+from connector.crm.salesforce.contact_search import PEOPLE_PER_CALL, ContactSearch
 from connector.crm.salesforce.failures import SalesforceRefusal, as_connector_error
 from connector.settings import SalesforceSettings
 
@@ -28,12 +31,14 @@ class Salesforce:
     name = "salesforce"
     contacts_per_call = rows.LIMIT
     activities_per_call = rows.LIMIT
+    lookups_per_call = PEOPLE_PER_CALL
     unique_activities = True
 
     def __init__(self, settings: SalesforceSettings) -> None:
         self.request_timeout = settings.request_timeout + 2.0
         self._people = contacts.People(sobject=settings.person_object, company=settings.lead_company)
         self._client = SalesforceClient(settings)
+        self._search = ContactSearch(self._client, settings.person_object)
 
     async def upsert_contacts(self, items: Sequence[ContactUpsert]) -> Sequence[WriteResult]:
         """≤ 200 distinct contacts."""
@@ -54,6 +59,10 @@ class Salesforce:
     async def find_contact(self, key: str) -> str | None:
         """The record that carries our key, if there is one."""
         return await _checked(contacts.find_contact(self._client, self._people.sobject, key))
+
+    async def find_contacts(self, queries: Sequence[ContactQuery]) -> Sequence[Sequence[CandidateContact]]:
+        """≤ 40 people."""
+        return await _checked(self._search.find(queries))
 
     async def retire_contact(self, record_id: str, *, created_by_us: bool) -> Retired:
         """Delete or flag a record left over by a merge."""

@@ -66,9 +66,13 @@ def _value(value: PropertyValue, length: int) -> PropertyValue:
 async def upsert_contacts(
     client: SalesforceClient, items: Sequence[ContactUpsert], people: People
 ) -> list[WriteResult]:
-    """Upsert by our key; a record that is known but carries another key is written by its id."""
+    """Update the records that are known, by id, and upsert the rest by our key."""
     outcomes: dict[str, RowOutcome] = {}
-    by_key = [item for item in items if item.record_id is None]
+    by_id = [(item, item.record_id) for item in items if item.record_id is not None]
+    outcomes |= await _update(client, by_id, people)
+    # Our key is on another record: that one is the person's, made by a write whose answer was lost.
+    elsewhere = [item for item, _ in by_id if _is_keyed_elsewhere(outcomes[item.key])]
+    by_key = [*(item for item in items if item.record_id is None), *elsewhere]
     unseen = [item.key for item in by_key if item.is_new]
     there = await _records_there(client, people.sobject, unseen)
     named = {key for key in unseen if key not in there}
@@ -78,8 +82,6 @@ async def upsert_contacts(
     ]
     written = await upsert_rows(client, people.sobject, CONTACT_KEY, rows)
     outcomes |= {item.key: outcome for item, outcome in zip(by_key, written, strict=True)}
-    by_id = [(item, item.record_id) for item in items if item.record_id is not None]
-    outcomes |= await _update(client, by_id, people)
     results: dict[str, WriteResult] = {}
     left: dict[str, RowFailure] = {}
     for item in items:
@@ -121,6 +123,14 @@ async def _records_there(client: SalesforceClient, sobject: str, keys: Sequence[
     """
     soql = f"SELECT Id, {CONTACT_KEY} FROM {sobject} WHERE {CONTACT_KEY} IN {{}}"  # noqa: S608 - ours
     return {row[CONTACT_KEY]: row["Id"] for row in await select_in(client, soql, keys)}
+
+
+def _is_keyed_elsewhere(outcome: RowOutcome) -> bool:
+    return (
+        isinstance(outcome, RowFailure)
+        and outcome.code == "DUPLICATE_VALUE"
+        and CONTACT_KEY in (*outcome.fields, *outcome.message.split())
+    )
 
 
 def _has_left(failure: RowFailure, item: ContactUpsert) -> bool:

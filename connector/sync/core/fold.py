@@ -18,6 +18,7 @@ from connector.events import Amendment, ContactMerged, ConversationEvent, Messag
 from connector.sync.core.activities import ActivityFacts, merge_activity_facts, message_facts, status_facts
 from connector.sync.core.amendments import amendment_facts, without_deleted_text
 from connector.sync.core.contacts import ContactFacts, contact_facts, merge_contact_facts
+from connector.sync.core.holding import HoldRules, Standing, hold
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -44,10 +45,11 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContactState:
-    """A person's row as the fold sees it."""
+    """A person's row as the fold sees it. Of `standing` the fold sets `held` only."""
 
     contact_id: UUID
     facts: ContactFacts = field(default_factory=dict)
+    standing: Standing = field(default_factory=Standing)
     desired_version: int = 0
     written_version: int = 0
     redirect_to: UUID | None = None
@@ -125,12 +127,14 @@ def fold(
     now: datetime,
     replay: bool = False,
     keep_deleted_text: bool = False,
+    holds: HoldRules | None = None,
 ) -> FoldResult:
     """Fold a batch. `contacts` holds every contact that is named, with the targets of its redirects.
 
     Of a message that its author deleted the facts keep no text, unless `keep_deleted_text`.
     """
     people = dict(contacts)
+    holds = holds or HoldRules()
     redirects = {state.contact_id: state.redirect_to for state in people.values() if state.redirect_to}
     # One statement moves the messages of all losers at once: each has to name the person of today, not one who
     # loses in the same batch.
@@ -149,7 +153,9 @@ def fold(
         merged = merge_contact_facts(state.facts, person.facts)
         if merged != state.facts or not state.stored:
             priority = Priority.REPLAY if replay else person.priority
-            changed_people.append(_ahead(state, merged, priority=priority, fresh_at=person.fresh_at, now=now))
+            held = hold(state.standing, before=state.facts, after=merged, rules=holds)
+            ahead = _ahead(state, merged, priority=priority, fresh_at=person.fresh_at, now=now)
+            changed_people.append(replace(ahead, standing=replace(state.standing, held=held)))
 
     changed_messages: list[ActivityState] = []
     for wamid, news in messages.items():

@@ -107,7 +107,13 @@ CREATE TABLE {sink}.contacts (
     record_id       text,
     created_by_us   boolean NOT NULL DEFAULT false,
     intent          boolean NOT NULL DEFAULT false,  -- a first write was begun: the CRM may have a record we do not know
-    rekey           boolean NOT NULL DEFAULT false,  -- the record carries another key: write by record id once
+    shared          boolean NOT NULL DEFAULT false,  -- a person merged the record into another contact's: that one is written
+    written_at      timestamptz,                     -- the record was there and took a write
+    phone           text,                            -- E.164, as the facts have it: to look the person up by
+    looked_up_phone text,                            -- the phone that was last searched for in the CRM
+    looked_up_at    timestamptz,
+    erased          boolean NOT NULL DEFAULT false,  -- the record was deleted for good: never made anew
+    held            text,                            -- why nothing is written: lookup | unknown | ignored | deleted | erased
     redirect_to     uuid,
     priority        smallint NOT NULL DEFAULT 0,     -- 0 live, 1 statuses, 2 replay
     fresh_at        timestamptz NOT NULL,
@@ -118,8 +124,18 @@ CREATE TABLE {sink}.contacts (
     problem         text                             -- why the CRM refused the desired version; NULL while fine
 );
 CREATE INDEX contacts_waiting ON {sink}.contacts (priority, fresh_at DESC)
-    WHERE desired_version > written_version AND problem IS NULL AND redirect_to IS NULL;
-CREATE INDEX contacts_record ON {sink}.contacts (record_id) WHERE record_id IS NOT NULL;
+    WHERE desired_version > written_version AND problem IS NULL AND redirect_to IS NULL AND held IS NULL;
+-- A record belongs to one contact. A merged contact's may go on as its winner's.
+CREATE UNIQUE INDEX contacts_record ON {sink}.contacts (record_id)
+    WHERE record_id IS NOT NULL AND redirect_to IS NULL AND NOT shared;
+CREATE INDEX contacts_sharing ON {sink}.contacts (record_id) WHERE shared;
+CREATE INDEX contacts_to_look_up ON {sink}.contacts (priority, fresh_at DESC)
+    WHERE held = 'lookup' AND redirect_to IS NULL;
+CREATE INDEX contacts_with_new_phone ON {sink}.contacts (fresh_at)
+    WHERE record_id IS NOT NULL AND held IS NULL AND redirect_to IS NULL AND phone IS DISTINCT FROM looked_up_phone
+      AND phone IS NOT NULL;
+CREATE INDEX contacts_to_look_up_again ON {sink}.contacts (looked_up_at)
+    WHERE held IN ('unknown', 'erased') AND redirect_to IS NULL;
 
 CREATE TABLE {sink}.activities (
     wamid            text PRIMARY KEY,
@@ -138,12 +154,15 @@ CREATE TABLE {sink}.activities (
     intent_at        timestamptz,                     -- a create was begun and its result is not known
     lookups          smallint NOT NULL DEFAULT 0,     -- times an in-doubt create was looked up in vain
     problem          text,
+    held             text,                            -- of its contact
     topic            text NOT NULL,
     partition        int NOT NULL,
     "offset"         bigint NOT NULL
 );
 CREATE INDEX activities_waiting ON {sink}.activities (priority, fresh_at DESC)
-    WHERE desired_version > written_version AND problem IS NULL AND contact_id IS NOT NULL;
+    WHERE desired_version > written_version AND problem IS NULL AND contact_id IS NOT NULL AND held IS NULL;
+CREATE INDEX activities_to_look_up ON {sink}.activities (waiting_since)
+    WHERE held = 'lookup' AND desired_version > written_version AND problem IS NULL;
 CREATE INDEX activities_of_contact ON {sink}.activities (contact_id);
 CREATE INDEX activities_on_record ON {sink}.activities (on_record_id) WHERE on_record_id IS NOT NULL;
 
@@ -157,6 +176,18 @@ CREATE TABLE {sink}.retirements (
     attempts      int NOT NULL DEFAULT 0,
     outcome       text,                               -- deleted | never written | flagged: …
     settled_at    timestamptz
+);
+
+-- Records that were in the CRM before us: whose they were found to be, and between which the rule chose.
+CREATE TABLE {sink}.adoptions (
+    contact_id uuid NOT NULL,
+    phone      text NOT NULL,
+    outcome    text NOT NULL,                         -- adopted | chosen | ambiguous | taken | possible_duplicate
+    chosen     text,                                  -- the record id
+    rule       text NOT NULL,                         -- oldest | newest | none
+    candidates jsonb NOT NULL,                        -- the records that have the phone
+    at         timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (contact_id, phone, outcome)
 );
 
 CREATE TABLE {sink}.offsets (

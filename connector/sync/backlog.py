@@ -1,0 +1,29 @@
+"""How much waits for the CRM, and since when: a sink's scaling signal beside the lag."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from connector.state.database import Connection
+
+_ACTIVITIES = (
+    "activities WHERE desired_version > written_version AND problem IS NULL AND contact_id IS NOT NULL"
+)
+_CONTACTS = "contacts WHERE desired_version > written_version AND problem IS NULL AND redirect_to IS NULL"
+_PARTS = tuple(
+    f"{table} AND {held}"
+    for table in (_ACTIVITIES, _CONTACTS)
+    for held in ("held IS NULL", "held = 'lookup'")
+)
+
+
+async def waiting(connection: Connection, schema: str) -> tuple[int, datetime | None]:
+    """(items waiting, since when the oldest waits). Each part has an index of its own; call it every few seconds.
+
+    What waits for a look-up counts. What is held for another reason waits for a person, not for the CRM.
+    """
+    counts = " + ".join(f"(SELECT count(*) FROM {schema}.{part})" for part in _PARTS)  # noqa: S608 - schema is ours
+    oldest = ", ".join(f"(SELECT min(waiting_since) FROM {schema}.{part})" for part in _PARTS)  # noqa: S608
+    row = await connection.fetchrow(f"SELECT {counts} AS items, least({oldest}) AS oldest")
+    assert row is not None
+    return row["items"], row["oldest"]

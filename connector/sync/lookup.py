@@ -1,0 +1,315 @@
+"""Looking people up in the CRM before they are first written, so that somebody who is there already is adopted.
+
+One loop a process beside the drains: searches are slow, few (HubSpot: 5 a second) and set-wise, and whoever is known
+does not wait for them. People wait for theirs as held (`lookup`); a look-up ends with one commit, before anything is
+written:
+
+| step    | transaction commits                                            | a crash right after leaves                   |
+|---------|----------------------------------------------------------------|----------------------------------------------|
+| claim   | lease on the contacts                                          | a lease that runs out; nothing was changed   |
+| adopt   | the record id, or that there is none; the hold ends; adoptions | a record id that is written by any later run |
+
+So a record that was chosen stays chosen, and who was not found is upserted by our key without another search. Two
+people of ours who match one record: the first who wrote has it, the other one is told apart in `adoptions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from connector.crm.port import CandidateContact, ContactQuery, Crm
+from connector.errors import ConnectorError, Terminal, Transient
+from connector.state.database import Connection, transaction
+from connector.streams.backoff import backoff
+from connector.sync.claims import Claims
+from connector.sync.core.adoption import AdoptionRule, Choice, Outcome, choose, duplicates, phones_of
+from connector.sync.core.holding import Hold
+from connector.sync.holds import copy_holds, look_again
+from connector.sync.leases import HeldLease, held, lease_seconds
+from connector.sync.records import find_owners
+from connector.sync.rest import rest
+from connector.telemetry import metrics
+from connector.telemetry.health import StageHealth
+
+log = structlog.get_logger(__name__)
+
+_POLL = 0.5  # seconds; new people of other replicas, and a wake that came between looking and resting
+_LOOK_AGAIN_EVERY = 60.0  # seconds
+_OLDEST_SHARE = 5  # every so many look-ups starts at the oldest, so that nobody waits for ever
+_UNREPORTED = (Outcome.NONE, Outcome.OURS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LookupRules:
+    """What the settings say. `region`: of numbers that people typed without a country code (ISO 3166)."""
+
+    rule: AdoptionRule
+    create_contacts: bool
+    region: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Person:
+    contact_id: UUID
+    phone: str
+    record_id: str | None
+    first_at: int
+
+    @property
+    def query(self) -> ContactQuery:
+        return ContactQuery(key=str(self.contact_id), phones=phones_of(self.phone))
+
+
+class Lookups:
+    """The look-ups of one sink."""
+
+    def __init__(
+        self, *, crm: Crm, pool: asyncpg.Pool, rules: LookupRules, health: StageHealth, stopped_retry: float
+    ) -> None:
+        self._crm = crm
+        self._schema = crm.name
+        self._pool = pool
+        self._claims = Claims(schema=crm.name)
+        self._rules = rules
+        self._health = health
+        self._stopped_retry = stopped_retry
+        self._lease = lease_seconds(crm.request_timeout)
+        self._turn = 0
+        self._failures = 0
+        self._paused_until = 0.0
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next search may be tried; ≤ 0 when it may be now."""
+        return self._paused_until - time.monotonic()
+
+    async def run(self, *, stop: asyncio.Event, wake: asyncio.Event) -> None:
+        """Look people up until `stop`, and once a day again those whom the CRM did not have.
+
+        `wake` says that people were folded; it is set for the drains when they may be written.
+        """
+        again = 0.0
+        while not stop.is_set():
+            if self.pause > 0:
+                await rest(self.pause, stop)
+                continue
+            try:
+                if time.monotonic() >= again:
+                    again = time.monotonic() + _LOOK_AGAIN_EVERY
+                    async with transaction(self._pool) as connection:
+                        await look_again(connection, self._schema)
+                done = await self.look()
+            except ConnectorError as error:
+                log.info("a look-up is tried again", sink=self._crm.name, reason=error.message)
+                await rest(_POLL, stop)
+                continue
+            except Exception:
+                log.exception(
+                    "a look-up failed; its leases run out and it is tried again", sink=self._crm.name
+                )
+                await rest(_POLL, stop)
+                continue
+            if done:
+                wake.set()
+            else:
+                await rest(_POLL, stop, wake)
+
+    async def look(self) -> int:
+        """Look one batch of people up; how many were settled."""
+        self._turn += 1
+        asked = time.monotonic()
+        async with transaction(self._pool) as connection:
+            people = await self._claim(connection)
+        if not people:
+            return 0
+        holding = [person.contact_id for person in people]
+        async with held(
+            self._pool, self._claims, holding, until=asked + self._lease, seconds=self._lease
+        ) as lease:
+            found = await self._search(people, lease)
+            async with transaction(self._pool) as connection:
+                if found is None:
+                    await self._claims.release(connection, holding)
+                    return 0
+                await self._settle(connection, list(zip(people, found, strict=True)))
+        return len(people)
+
+    async def _search(
+        self, people: Sequence[_Person], lease: HeldLease
+    ) -> Sequence[Sequence[CandidateContact]] | None:
+        """The candidates of each; None when the search failed: it is paused, and shown, and nobody is given up."""
+        try:
+            lease.must_outlast(self._crm.request_timeout)
+            found = await self._crm.find_contacts([person.query for person in people])
+        except ConnectorError as error:
+            metrics.CRM_CALLS.labels(self._crm.name, type(error).__name__).inc()
+            self._failures += 1
+            seconds = backoff(self._failures, random=random.random)
+            if isinstance(error, Terminal):
+                seconds = self._stopped_retry
+                self._health.line_stopped(reason=error.message, advice=error.advice)
+            elif isinstance(error, Transient) and error.retry_after is not None:
+                seconds = max(error.retry_after, 0.05)
+            self._paused_until = time.monotonic() + seconds
+            # A name of its own: writes that pass say nothing about searches.
+            self._health.waiting(f"{self._crm.name} search", reason=error.message, advice=error.advice)
+            return None
+        if len(found) != len(people):
+            raise AssertionError(f"{self._crm.name} answered {len(found)} results for {len(people)} people")
+        metrics.CRM_CALLS.labels(self._crm.name, "ok").inc()
+        self._failures = 0
+        self._health.recovered(f"{self._crm.name} search")
+        self._health.line_resumed()
+        return found
+
+    async def _claim(self, connection: Connection) -> list[_Person]:
+        """Lease people whose number was not searched for: first who waits for it, then who is written already."""
+        order = "ASC" if self._turn % _OLDEST_SHARE == 0 else "DESC"
+        schema = self._schema
+        rows = await connection.fetch(
+            f"""
+            WITH due AS (
+                (SELECT contact_id, 0 AS turn, priority, fresh_at FROM {schema}.contacts
+                  WHERE held = 'lookup' AND redirect_to IS NULL AND lease_until <= now() AND not_before <= now()
+                  ORDER BY priority, fresh_at {order} LIMIT $1)
+                UNION ALL
+                (SELECT contact_id, 1 AS turn, priority, fresh_at FROM {schema}.contacts
+                  WHERE record_id IS NOT NULL AND held IS NULL AND redirect_to IS NULL AND phone IS NOT NULL
+                    AND phone IS DISTINCT FROM looked_up_phone AND lease_until <= now()
+                  ORDER BY fresh_at LIMIT $1)
+            ), chosen AS (
+                SELECT contact_id FROM due ORDER BY turn, priority, fresh_at {order} LIMIT $1
+            )
+            UPDATE {schema}.contacts SET lease_until = now() + make_interval(secs => $2)
+             WHERE contact_id IN (SELECT c.contact_id FROM {schema}.contacts c JOIN chosen USING (contact_id)
+                                   WHERE c.lease_until <= now() AND c.phone IS NOT NULL
+                                   ORDER BY c.contact_id FOR UPDATE OF c SKIP LOCKED)
+            RETURNING contact_id, phone, record_id, coalesce((facts->>'first_at')::bigint, 0) AS first_at
+            """,  # noqa: S608 - schema and order are ours
+            self._crm.lookups_per_call,
+            self._lease,
+        )
+        people = [_Person(**dict(row)) for row in rows]
+        return sorted(people, key=lambda person: (person.first_at, person.contact_id))
+
+    async def _settle(
+        self, connection: Connection, found: Sequence[tuple[_Person, Sequence[CandidateContact]]]
+    ) -> None:
+        """Adopt, or note that there is nothing to adopt. Whose number or record changed meanwhile is looked up anew."""
+        rows = await connection.fetch(
+            f"SELECT contact_id, phone, record_id, held, erased FROM {self._schema}.contacts "  # noqa: S608
+            "WHERE contact_id = ANY($1::uuid[]) AND redirect_to IS NULL ORDER BY contact_id FOR UPDATE",
+            [person.contact_id for person, _ in found],
+        )
+        now = {row["contact_id"]: row for row in rows}
+        owners = await find_owners(
+            connection, self._schema, {item.record_id for _, items in found for item in items}
+        )
+        settled: list[tuple[_Person, Choice, Hold | None]] = []
+        for person, candidates in found:
+            row = now.get(person.contact_id)
+            if row is None or row["phone"] != person.phone or row["record_id"] != person.record_id:
+                continue
+            if person.record_id is None and row["held"] != Hold.LOOKUP:
+                continue
+            choice = self._choice(person, candidates, owners)
+            if choice.record_id is not None:
+                owners[choice.record_id] = person.contact_id
+            settled.append((person, choice, self._hold_after(choice, erased=row["erased"])))
+        await self._store(connection, settled)
+        await self._report(connection, [(person, choice) for person, choice, _ in settled])
+        await self._claims.release(connection, [person.contact_id for person, _ in found])
+        for _, choice, _ in settled:
+            metrics.LOOKUPS.labels(self._crm.name, choice.outcome).inc()
+
+    def _choice(
+        self, person: _Person, candidates: Sequence[CandidateContact], owners: dict[str, UUID]
+    ) -> Choice:
+        query = person.query
+        if person.record_id is not None:
+            return duplicates(
+                candidates, record_id=person.record_id, phones=query.phones, region=self._rules.region
+            )
+        return choose(
+            candidates,
+            key=query.key,
+            phones=query.phones,
+            region=self._rules.region,
+            rule=self._rules.rule,
+            taken={name for name, owner in owners.items() if owner != person.contact_id},
+        )
+
+    def _hold_after(self, choice: Choice, *, erased: bool) -> Hold | None:
+        if choice.record_id is not None:
+            return None
+        if erased:
+            return Hold.ERASED
+        return None if self._rules.create_contacts else Hold.UNKNOWN
+
+    async def _store(
+        self, connection: Connection, settled: Sequence[tuple[_Person, Choice, Hold | None]]
+    ) -> None:
+        try:
+            await connection.execute(
+                f"UPDATE {self._schema}.contacts AS t SET record_id = coalesce(t.record_id, n.record_id), "  # noqa: S608
+                "held = CASE WHEN t.held = 'lookup' THEN n.held ELSE t.held END, erased = t.erased AND n.record_id IS NULL, "
+                "looked_up_phone = t.phone, looked_up_at = now() "
+                "FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n (contact_id, record_id, held) "
+                "WHERE t.contact_id = n.contact_id",
+                [person.contact_id for person, _, _ in settled],
+                [choice.record_id for _, choice, _ in settled],
+                [after for _, _, after in settled],
+            )
+        except asyncpg.UniqueViolationError as error:
+            raise Transient(
+                "Another writer took the same record at the same time.", retry_after=0.05
+            ) from error
+        await copy_holds(connection, self._schema, [person.contact_id for person, _, _ in settled])
+
+    async def _report(self, connection: Connection, settled: Sequence[tuple[_Person, Choice]]) -> None:
+        """Record what was adopted and what a person should look at; `connector trace --contact` shows it."""
+        told = [(person, choice) for person, choice in settled if choice.outcome not in _UNREPORTED]
+        if not told:
+            return
+        await connection.execute(
+            f"INSERT INTO {self._schema}.adoptions AS a (contact_id, phone, outcome, chosen, rule, candidates) "  # noqa: S608
+            "SELECT n.contact_id, n.phone, n.outcome, n.chosen, $6, n.candidates "
+            "FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::jsonb[]) "
+            "AS n (contact_id, phone, outcome, chosen, candidates) "
+            "ON CONFLICT (contact_id, phone, outcome) DO UPDATE SET chosen = excluded.chosen, rule = excluded.rule, "
+            "candidates = excluded.candidates, at = now()",
+            [person.contact_id for person, _ in told],
+            [person.phone for person, _ in told],
+            [choice.outcome for _, choice in told],
+            [choice.record_id for _, choice in told],
+            [[_shown(candidate) for candidate in choice.candidates] for _, choice in told],
+            self._rules.rule,
+        )
+        for person, choice in told:
+            log.info(
+                "record looked up",
+                sink=self._crm.name,
+                contact_id=str(person.contact_id),
+                outcome=str(choice.outcome),
+                record_id=choice.record_id,
+                candidates=len(choice.candidates),
+            )
+
+
+def _shown(candidate: CandidateContact) -> dict[str, Any]:
+    return {
+        "record_id": candidate.record_id,
+        "name": candidate.name,
+        "phones": list(candidate.phones),
+        "created_at": candidate.created_at and candidate.created_at.isoformat(),
+        "updated_at": candidate.updated_at and candidate.updated_at.isoformat(),
+    }
