@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,9 @@ class Topic:
     value: Any
     retention_ms: int
     description: str
+    written_by: Sequence[str]
+    read_by: Sequence[str] = ()
+    """Roles. Tools read every topic and write where an operator sends something again."""
     max_message_bytes: int = 12 * 1024 * 1024
 
     def full_name(self, prefix: str) -> str:
@@ -44,6 +48,8 @@ WHATSAPP_UPDATES = Topic(
     value=WhatsAppUpdate,
     retention_ms=30 * _DAY_MS,
     description="Every message, status and account update of every webhook, verbatim.",
+    written_by=("ingress",),
+    read_by=("route",),
 )
 WHATSAPP_HISTORY = Topic(
     name="whatsapp.history",
@@ -51,6 +57,8 @@ WHATSAPP_HISTORY = Topic(
     value=WhatsAppUpdate,
     retention_ms=30 * _DAY_MS,
     description="Imports of a number's earlier chats, a chunk of up to thousands of messages a record, verbatim.",
+    written_by=("ingress",),
+    read_by=("route",),
 )
 CONVERSATION_EVENTS = Topic(
     name="conversation.events",
@@ -58,6 +66,8 @@ CONVERSATION_EVENTS = Topic(
     value=ConversationEvent,
     retention_ms=365 * _DAY_MS,
     description="Canonical events with their person: the log that every CRM is a fold of.",
+    written_by=("route",),
+    read_by=("sync-hubspot", "sync-salesforce", "media"),
 )
 ACCOUNT_EVENTS = Topic(
     name="account.events",
@@ -65,6 +75,7 @@ ACCOUNT_EVENTS = Topic(
     value=AccountEvent,
     retention_ms=30 * _DAY_MS,
     description="What Meta says about the business's account, numbers and templates.",
+    written_by=("route",),
 )
 DEAD_LETTERS = Topic(
     name="dead.letters",
@@ -72,6 +83,7 @@ DEAD_LETTERS = Topic(
     value=DeadLetter,
     retention_ms=30 * _DAY_MS,
     description="What a stage could not understand or apply, with the original bytes.",
+    written_by=("ingress", "route", "sync-hubspot", "sync-salesforce", "media"),
     max_message_bytes=24 * 1024 * 1024,  # the largest record of another topic, in base64
 )
 
