@@ -149,6 +149,8 @@ class SyncSettings(_Group):
     """Let the CRM keep the text of messages that their author deleted. Applies to deletions folded from then on."""
     stopped_retry: float = Field(default=10.0, gt=0)
     """Seconds between looks at a CRM that refuses our credential."""
+    mapping: Path | None = None
+    """A YAML file that says which facts go to which CRM properties and how an activity reads (docs/mapping.md)."""
     create_contacts: Literal["always", "known_only"] = "always"
     """known_only: people whom the CRM does not have are not written; they wait, and are looked for once a day."""
     adoption_rule: Literal["oldest", "newest", "none"] = "oldest"

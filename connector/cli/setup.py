@@ -21,9 +21,12 @@ def hubspot(
     """Create our property group and properties, and find out how activities can be guarded. Idempotent."""
     from connector.crm.hubspot.adapter import HubSpot
     from connector.settings import load_settings
+    from connector.sync.mapping import load_mapping
 
     async def look() -> tuple[SetupReport, str]:
-        crm = HubSpot(load_settings().hubspot)
+        settings = load_settings()
+        mapping = load_mapping(settings.sync.mapping)
+        crm = HubSpot(settings.hubspot, mapped=mapping.mapped(HubSpot.name))
         try:
             return await crm.check_setup(create=not check), str(crm.guard)
         finally:
@@ -61,9 +64,12 @@ def salesforce(as_json: JsonOption = False) -> None:
     """Check the fields that an admin deploys from docs/crm/salesforce, and that our user may write them."""
     from connector.crm.salesforce.adapter import Salesforce
     from connector.settings import load_settings
+    from connector.sync.mapping import load_mapping
 
     async def look() -> SetupReport:
-        crm = Salesforce(load_settings().salesforce)
+        settings = load_settings()
+        mapping = load_mapping(settings.sync.mapping)
+        crm = Salesforce(settings.salesforce, mapped=mapping.mapped(Salesforce.name))
         try:
             return await crm.check_setup(create=False)
         finally:

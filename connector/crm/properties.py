@@ -25,12 +25,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MappedProperty:
-    """A contact property that the mapping writes. `constant`: the one value it gets; `where`: the line that says so."""
+    """A contact property that the mapping writes.
+
+    `constant`: the one value it gets; `only_new`: on records that we make; `where`: the line that says so.
+    """
 
     name: str
     kind: Kind
     where: str
     constant: PropertyValue = None
+    only_new: bool = False
 
     def misfit(self, target: Kind, *, options: Sequence[str] = ()) -> str:
         """Why a property of this kind does not take it, "" when it does. `options`: the only values of a choice."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import structlog
+
 from connector.crm.port import Crm
 from connector.errors import ConnectorError, Terminal
 from connector.media.links import media_links
@@ -15,14 +17,23 @@ from connector.streams.harness import run_stage
 from connector.streams.producer import DurableProducer
 from connector.streams.relay import run_relay
 from connector.sync.agent import SyncStage
+from connector.sync.core.mapping import SyncMapping
 from connector.sync.writer import Writer
 from connector.telemetry.health import StageHealth, serve_health
+
+log = structlog.get_logger(__name__)
 
 _SETUP_RETRY = 5.0  # seconds between looks at a CRM that is not set up
 
 
 async def run_sink(
-    crm: Crm, settings: Settings, *, calls_in_flight: int, auto_setup: bool, stop: asyncio.Event
+    crm: Crm,
+    settings: Settings,
+    *,
+    mapping: SyncMapping,
+    calls_in_flight: int,
+    auto_setup: bool,
+    stop: asyncio.Event,
 ) -> None:
     """Sync one CRM until `stop`. Kafka, PostgreSQL and the CRM may be away, also at start.
 
@@ -36,6 +47,8 @@ async def run_sink(
     pool = await open_pool(settings.database.url.get_secret_value(), size=size, application=name)
     producer = DurableProducer(settings.kafka, client=f"connector-{name}-relay")
     health, writing, relaying = StageHealth(name), StageHealth(f"{name}-writer"), StageHealth(f"{name}-relay")
+    writing.about = {"mapping": {"source": mapping.source, "version": mapping.version}}
+    log.info("mapping", sink=crm.name, source=mapping.source, version=mapping.version)
     writer = Writer(
         crm=crm,
         pool=pool,
@@ -44,6 +57,7 @@ async def run_sink(
         health=writing,
         stop=stop,
         wake=wake,
+        mapping=mapping,
         default_region=settings.default_region,
         links=media_links(settings),
         outgoing_queued=queued.set,

@@ -7,14 +7,17 @@ import asyncio
 from connector.crm.hubspot.adapter import HubSpot
 from connector.roles.sink import run_sink
 from connector.settings import Settings
+from connector.sync.mapping import load_mapping
 
 
 async def run(settings: Settings, *, stop: asyncio.Event) -> None:
-    """Sync HubSpot until `stop`. Raises `Terminal` at once when no token is set."""
-    crm = HubSpot(settings.hubspot)
+    """Sync HubSpot until `stop`. Raises `Terminal` at once when the mapping is wrong or no token is set."""
+    mapping = load_mapping(settings.sync.mapping)
+    crm = HubSpot(settings.hubspot, mapped=mapping.mapped(HubSpot.name))
     await run_sink(
         crm,
         settings,
+        mapping=mapping,
         calls_in_flight=settings.hubspot.calls_in_flight,
         auto_setup=settings.hubspot.auto_setup,
         stop=stop,

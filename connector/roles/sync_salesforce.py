@@ -7,14 +7,17 @@ import asyncio
 from connector.crm.salesforce.adapter import Salesforce
 from connector.roles.sink import run_sink
 from connector.settings import Settings
+from connector.sync.mapping import load_mapping
 
 
 async def run(settings: Settings, *, stop: asyncio.Event) -> None:
-    """Sync Salesforce until `stop`. Raises `Terminal` at once when no login is set up."""
-    crm = Salesforce(settings.salesforce)
+    """Sync Salesforce until `stop`. Raises `Terminal` at once when the mapping is wrong or no login is set up."""
+    mapping = load_mapping(settings.sync.mapping)
+    crm = Salesforce(settings.salesforce, mapped=mapping.mapped(Salesforce.name))
     await run_sink(
         crm,
         settings,
+        mapping=mapping,
         calls_in_flight=settings.salesforce.calls_in_flight,
         auto_setup=False,  # an admin deploys the fields
         stop=stop,

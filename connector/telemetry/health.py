@@ -61,6 +61,8 @@ class StageHealth:
         self.part = part
         self.assignment: tuple[int, ...] | None = None
         self.lag: Mapping[int, int] = {}
+        self.about: Mapping[str, Any] = {}
+        """What this part works by, told as it is by `/readyz`."""
         self._clock = clock
         self._started = False
         self._waiting: dict[str, Waiting] = {}
@@ -150,7 +152,12 @@ class StageHealth:
 
     def snapshot(self) -> dict[str, Any]:
         """What `/readyz` shows of this part."""
-        body: dict[str, Any] = {"part": self.part, "state": str(self.state), "ready": self.ready}
+        body: dict[str, Any] = {
+            "part": self.part,
+            "state": str(self.state),
+            "ready": self.ready,
+            **self.about,
+        }
         if self.assignment is not None:
             body |= {"assignment": list(self.assignment), "lag": sum(self.lag.values())}
             body["lag_by_partition"] = {str(partition): lag for partition, lag in sorted(self.lag.items())}

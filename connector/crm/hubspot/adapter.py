@@ -20,20 +20,25 @@ from connector.crm.port import (
     SetupReport,
     WriteResult,
 )
+from connector.crm.properties import MappedProperty
 from connector.settings import HubSpotSettings
 
 
 class HubSpot:
-    """One HubSpot account. `check_setup` comes first: it tells how activities are guarded."""
+    """One HubSpot account. `check_setup` comes first: it tells how activities are guarded.
+
+    `mapped`: properties of the portal's own that the mapping writes; `check_setup` looks at them as well.
+    """
 
     name = "hubspot"
     contacts_per_call = 100
     activities_per_call = 100
     lookups_per_call = PEOPLE_PER_CALL
 
-    def __init__(self, settings: HubSpotSettings) -> None:
+    def __init__(self, settings: HubSpotSettings, *, mapped: Sequence[MappedProperty] = ()) -> None:
         self.request_timeout = settings.request_timeout + 2.0
         self.guard = ActivityGuard.PLAIN
+        self._mapped = mapped
         self._client = HubSpotClient(settings)
         self._search = ContactSearch(self._client)
 
@@ -94,7 +99,7 @@ class HubSpot:
     async def check_setup(self, *, create: bool) -> SetupReport:
         """Look at (and with `create` make) our properties; from then on activities are guarded accordingly."""
         try:
-            report, self.guard = await setup.check_setup(self._client, create=create)
+            report, self.guard = await setup.check_setup(self._client, create=create, mapped=self._mapped)
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
         return report

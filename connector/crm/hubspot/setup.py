@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from connector.crm.hubspot.activities import ActivityGuard
 from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.failures import HubSpotRefusal
+from connector.crm.hubspot.mapped import mapped_misfits
 from connector.crm.hubspot.schema import (
     COMMUNICATION_PROPERTIES,
     CONTACT_KEY,
@@ -22,6 +23,7 @@ from connector.crm.hubspot.schema import (
     Property,
 )
 from connector.crm.port import SetupReport
+from connector.crm.properties import MappedProperty
 from connector.errors import Terminal, Transient
 
 _READABLE_WITHIN = 5.0  # seconds; live portals show a property 0.25 to 0.7 s after it was made
@@ -29,8 +31,13 @@ _LOOK_EVERY = 0.25  # seconds
 _HAS_NO_SUCH = frozenset({400, 404, 405})
 
 
-async def check_setup(client: HubSpotClient, *, create: bool) -> tuple[SetupReport, ActivityGuard]:
-    """Look at the portal's properties and, with `create`, make those that are missing."""
+async def check_setup(
+    client: HubSpotClient, *, create: bool, mapped: Sequence[MappedProperty] = ()
+) -> tuple[SetupReport, ActivityGuard]:
+    """Look at the portal's properties and, with `create`, make those of ours that are missing.
+
+    `mapped`: properties of the portal's own that the mapping writes. They are looked at, never made.
+    """
     report = _Findings()
     await _ensure(client, "contacts", CONTACT_PROPERTIES, create=create, report=report)
     await _ensure(
@@ -48,14 +55,18 @@ async def check_setup(client: HubSpotClient, *, create: bool) -> tuple[SetupRepo
             "Nothing was written.",
             advice=f"archive the property {CONTACT_KEY} in HubSpot's settings, then: connector setup hubspot",
         )
-    ready = key_is_unique and not report.missing
+    misfits = await mapped_misfits(client, mapped)
+    ready = key_is_unique and not report.missing and not misfits
+    advice = "run: connector setup hubspot"
+    if misfits and not report.missing:
+        advice = "make these properties in HubSpot's settings or correct the mapping, then restart the role"
     return (
         SetupReport(
             ready=ready,
             unique_activities=guard is ActivityGuard.UNIQUE,
             found=tuple(report.found),
-            missing=tuple(report.missing),
-            advice="" if ready else "run: connector setup hubspot",
+            missing=(*report.missing, *misfits),
+            advice="" if ready else advice,
         ),
         guard,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from connector.crm.port import (
@@ -16,6 +17,7 @@ from connector.crm.port import (
     SetupReport,
     WriteResult,
 )
+from connector.crm.properties import MappedProperty
 from connector.crm.salesforce import activities, contacts, retirement, rows, setup
 from connector.crm.salesforce.client import SalesforceClient
 from connector.crm.salesforce.contact_search import PEOPLE_PER_CALL, ContactSearch
@@ -26,7 +28,10 @@ Answer = TypeVar("Answer")
 
 
 class Salesforce:
-    """One Salesforce org. A message is a Task upserted by its id, so that none is ever there twice."""
+    """One Salesforce org. A message is a Task upserted by its id, so that none is ever there twice.
+
+    `mapped`: fields of the org's own that the mapping writes; `check_setup` looks at them as well.
+    """
 
     name = "salesforce"
     contacts_per_call = rows.LIMIT
@@ -34,8 +39,9 @@ class Salesforce:
     lookups_per_call = PEOPLE_PER_CALL
     unique_activities = True
 
-    def __init__(self, settings: SalesforceSettings) -> None:
+    def __init__(self, settings: SalesforceSettings, *, mapped: Sequence[MappedProperty] = ()) -> None:
         self.request_timeout = settings.request_timeout + 2.0
+        self._mapped = mapped
         self._people = contacts.People(sobject=settings.person_object, company=settings.lead_company)
         self._client = SalesforceClient(settings)
         self._search = ContactSearch(self._client, settings.person_object)
@@ -69,8 +75,15 @@ class Salesforce:
         return await _checked(retirement.retire_contact(self._client, record_id, created_by_us=created_by_us))
 
     async def check_setup(self, *, create: bool) -> SetupReport:  # noqa: ARG002
-        """Look at our fields. They are made by an admin who deploys the package, so `create` changes nothing."""
-        return await _checked(setup.check_setup(self._client, self._people.sobject))
+        """Look at our fields. They are made by an admin who deploys the package, so `create` changes nothing.
+
+        What is written from then on is cut at the lengths that were found.
+        """
+        report, lengths = await _checked(
+            setup.check_setup(self._client, self._people.sobject, mapped=self._mapped)
+        )
+        self._people = replace(self._people, lengths={**contacts.LENGTHS, **lengths})
+        return report
 
     async def close(self) -> None:
         """Let threads and connections go."""

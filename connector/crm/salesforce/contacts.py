@@ -24,16 +24,22 @@ from connector.crm.salesforce.texts import clean, cut, date_time
 
 Row = dict[str, Any]
 
+LENGTHS: Mapping[str, int] = {name.lower(): length for name, length in TEXT_LIMITS.items()}
+"""What a new org says."""
+
 _CONVERTED = "CANNOT_UPDATE_CONVERTED_LEAD"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class People:
-    """Which object people are. `company`: said of a Lead, which needs one. `lengths`: field → most characters."""
+    """Which object people are. `company`: said of a Lead, which needs one.
+
+    `lengths`: field, in lower case → most characters, as the org says.
+    """
 
     sobject: str
     company: str
-    lengths: Mapping[str, int] = field(default_factory=lambda: TEXT_LIMITS)
+    lengths: Mapping[str, int] = field(default_factory=lambda: LENGTHS)
 
 
 def person_values(item: ContactUpsert, people: People) -> Row:
@@ -51,7 +57,9 @@ def first_values(item: ContactUpsert, people: People) -> Row:
 
 
 def _row(values: Mapping[str, PropertyValue], people: People) -> Row:
-    return {name: _value(value, people.lengths.get(name, TEXT_LIMIT)) for name, value in values.items()}
+    return {
+        name: _value(value, people.lengths.get(name.lower(), TEXT_LIMIT)) for name, value in values.items()
+    }
 
 
 def _value(value: PropertyValue, length: int) -> PropertyValue:

@@ -131,6 +131,7 @@ class SyncMapping:
                 name=rule.name,
                 kind=rule.kind,
                 constant=rule.constant,
+                only_new=rule.only_new,
                 where=f"{self.source}, line {rule.line}",
             )
             for rule in self.contacts[crm].rules

@@ -73,7 +73,8 @@ def _laid_over(
         elif (rule := _rule(entry, problems, targets)) is not None:
             for reason in _unfit(rule, targets):
                 problems.add(entry.line, f"{entry.name}: {reason}")
-            rules[name] = replace(rule, line=0) if built_in else rule
+            spelled = targets.spelling.get(name, rule.name)
+            rules[name] = replace(rule, name=spelled, line=0 if built_in else rule.line)
     return ContactMapping(rules=tuple(rules.values()))
 
 
@@ -160,6 +161,8 @@ def _unfit(rule: ContactRule, targets: Targets) -> list[str]:
             return ["it has to be only: new: people correct it, and a deleted person would be made anew"]
         if rule.fact and rule.fact != "best_name":
             return [f"{targets.crm} makes nobody without it: use best_name, which is never empty"]
+    if rule.constant is not None and name in targets.unique:
+        return ["no two people may have the same value there"]
     known = targets.kinds.get(name)
     if known is None:
         return []

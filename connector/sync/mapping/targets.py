@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from connector.crm.hubspot import schema as hubspot
 from connector.crm.properties import Kind
@@ -27,6 +27,7 @@ class Targets:
 
     `kinds`: property (as `canonical` writes it) → kind, of those that are known. `own`: of those that are ours →
     the one fact that each may hold. `name`: what a name looks like. `required`: the CRM makes no record without.
+    `unique`: no two records have the same. `spelling`: the name as the CRM writes it.
     """
 
     crm: str
@@ -34,6 +35,8 @@ class Targets:
     own: Mapping[str, str]
     name: re.Pattern[str]
     required: str = ""
+    unique: frozenset[str] = frozenset()
+    spelling: Mapping[str, str] = field(default_factory=dict)
 
     def canonical(self, name: str) -> str:
         """One spelling a property: Salesforce does not tell upper from lower case."""
@@ -57,15 +60,21 @@ HUBSPOT = Targets(
     | dict.fromkeys(("lifecyclestage", "hs_lead_status"), Kind.CHOICE),
     own={item.name: item.name.removeprefix("whatsapp_") for item in hubspot.CONTACT_PROPERTIES},
     name=re.compile(r"[a-z][a-z0-9_]{0,99}"),
+    unique=frozenset({"email"}),
 )
 """https://developers.hubspot.com/docs/api-reference/crm-properties-v3/guide: names are lower case."""
 
+_FIELDS = (
+    {item.name: _SALESFORCE_KINDS[item.kind] for item in salesforce.PERSON_FIELDS}
+    | dict.fromkeys(("LastName", "FirstName", "Title", "Description", "Email", "Company"), Kind.TEXT)
+    | dict.fromkeys(("Phone", "MobilePhone", "HomePhone"), Kind.PHONE)
+    | {"LeadSource": Kind.CHOICE}
+)
+
 SALESFORCE = Targets(
     crm="salesforce",
-    kinds={item.name.lower(): _SALESFORCE_KINDS[item.kind] for item in salesforce.PERSON_FIELDS}
-    | dict.fromkeys(("lastname", "firstname", "title", "description", "email", "company"), Kind.TEXT)
-    | dict.fromkeys(("phone", "mobilephone", "homephone"), Kind.PHONE)
-    | {"leadsource": Kind.CHOICE},
+    kinds={name.lower(): kind for name, kind in _FIELDS.items()},
+    spelling={name.lower(): name for name in _FIELDS},
     own={
         item.name.lower(): item.name.lower().removeprefix("wa_").removesuffix("__c")
         for item in salesforce.PERSON_FIELDS
