@@ -141,6 +141,9 @@ class LocalDeployment:
 
     def _role_programs(self, roles: Sequence[str]) -> list[Program]:
         ports = free_ports(len(roles))
+        if "ingress" in roles:  # every role that makes links to it has to know
+            port = self._ingress_port or ports[roles.index("ingress")]
+            self.env.setdefault("CONNECTOR_INGRESS__PUBLIC_URL", f"http://127.0.0.1:{port}")
         return [
             self._role_program(role, replica=roles[:place].count(role), port=port)
             for place, (role, port) in enumerate(zip(roles, ports, strict=True))
@@ -184,6 +187,7 @@ class LocalDeployment:
             "CONNECTOR_KAFKA__PARTITIONS": str(EMBEDDED_PARTITIONS),
             "CONNECTOR_DATABASE__URL": self.stack.database_url,
         }
+        env.setdefault("CONNECTOR_MEDIA__STORE", str(self._data_dir / "media"))
         if self._sandbox:
             env |= self._sandbox.environment(
                 hubspot_url=self.hubspot_url,
@@ -204,8 +208,6 @@ class LocalDeployment:
             f"CONNECTOR_{group}__PORT": str(port),
             f"CONNECTOR_{group}__HOST": "127.0.0.1",
         }
-        if role == "ingress":
-            env.setdefault("CONNECTOR_INGRESS__PUBLIC_URL", url)
         name = role if not replica else f"{role}-{replica + 1}"
         self.role_urls[name] = url
         return Program(

@@ -9,6 +9,8 @@ from connector.sandbox.hubspot.config import HubSpotConfig
 from connector.sandbox.salesforce.config import SalesforceConfig
 from connector.sandbox.whatsapp.config import VERIFY_TOKEN, WhatsAppConfig
 
+MEDIA_SECRET = "sandbox-media-secret"  # noqa: S105 - of no deployment but a simulated one
+
 
 def sandbox_environment(
     *,
@@ -34,6 +36,7 @@ def sandbox_environment(
         "CONNECTOR_WHATSAPP__API_VERSION": whatsapp.api_version,
         "CONNECTOR_WHATSAPP__BUSINESS_ACCOUNT_IDS": json.dumps(accounts),
         "CONNECTOR_WHATSAPP__DEFAULT_PHONE_NUMBER_ID": whatsapp.numbers[0].id,
+        "CONNECTOR_MEDIA__SIGNING_SECRET": MEDIA_SECRET,
         "CONNECTOR_HUBSPOT__ENABLED": "true",
         "CONNECTOR_HUBSPOT__ACCESS_TOKEN": token,
         "CONNECTOR_HUBSPOT__BASE_URL": hubspot_url,
