@@ -7,6 +7,7 @@ import sys
 import typer
 
 from connector.cli.demo import demo as demo_command
+from connector.cli.mapping import app as mapping_app
 from connector.cli.media import app as media_app
 from connector.cli.output import show_error
 from connector.cli.run import run as run_command
@@ -34,6 +35,7 @@ app.command("run", rich_help_panel="Deploy")(run_command)
 app.add_typer(topics_app, name="topics", rich_help_panel="Deploy")
 app.add_typer(state_app, name="state", rich_help_panel="Deploy")
 app.add_typer(setup_app, name="setup", rich_help_panel="Deploy")
+app.add_typer(mapping_app, name="mapping", rich_help_panel="Deploy")
 app.command("trace", rich_help_panel="Operate")(trace_command)
 app.add_typer(media_app, name="media", rich_help_panel="Operate")
 app.command("trigger", rich_help_panel="Develop")(trigger_command)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from connector.errors import ConnectorError
@@ -29,12 +30,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(escape(str(cell)) for cell in row))  # a cell may hold what people typed
     out.print(table)
 
 
 def show_error(error: ConnectorError) -> None:
     """What happened and what to do next, on standard error."""
-    err.print(f"[bold red]error[/] {error.message}", markup=True)
+    err.print(f"[bold red]error[/] {escape(error.message)}")
     if error.advice:
-        err.print(f"[bold]next[/]  {error.advice}")
+        err.print(f"[bold]next[/]  {escape(error.advice)}")
