@@ -80,7 +80,7 @@ def _text(on: Occasion) -> Update:
 def _media(type: payloads.MediaType, **extra: str) -> Callable[[Occasion], Update]:  # noqa: A002
     def build(on: Occasion) -> Update:
         captioned = type in ("image", "video", "document")
-        return payloads.media(
+        update = payloads.media(
             on.person,
             on.number,
             message_id=on.wamid(),
@@ -89,6 +89,9 @@ def _media(type: payloads.MediaType, **extra: str) -> Callable[[Occasion], Updat
             caption=on.text if captioned else None,
             **extra,
         )
+        # Nobody may be led to ask Meta's servers for a file that is not there; the sandbox adds a URL of its own.
+        file = {name: value for name, value in update.content[type].items() if name != "url"}
+        return replace(update, content={**update.content, type: file})
 
     return build
 
