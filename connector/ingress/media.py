@@ -77,9 +77,9 @@ class MediaDownloads:
             "Content-Disposition": _disposition(row),
         }
         if request.method == "HEAD":
-            await blob.chunks.aclose()
+            blob.close()
             return Response(headers=headers)
-        return StreamingResponse(blob.chunks, headers=headers)
+        return StreamingResponse(blob.chunks(), headers=headers)
 
     async def _row(self, request: Request) -> FileRow:
         key = request.path_params["key"]

@@ -188,11 +188,10 @@ class Fetcher:
         metrics.MEDIA_FILES.labels("later").inc()
         _log.info("a file is tried again", key=file.key, attempt=file.attempt, reason=error.message)
         if dependency := _dependency(error):
-            self._health.waiting(dependency, reason=error.message, advice=error.advice)
-        if not isinstance(error, _Mismatch):
-            # Shared by all tasks: an outage is not met once a file.
+            # Shared by all tasks: an outage is not met once a file. A file's own trouble holds up no other.
             self._failures += 1
             self._pause(max(backoff(self._failures, random=random.random), error.retry_after or 0.0))
+            self._health.waiting(dependency, reason=error.message, advice=error.advice)
 
     def _answered(self) -> None:
         """WhatsApp does its part, or nothing waits for it."""

@@ -13,10 +13,9 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,12 +36,25 @@ class StoreAway(Transient):
     """The store does not take or give files."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class StoredBlob:
-    """A stored file, opened: closed when `chunks` was read to its end or closed."""
+    """A stored file, opened. `size`: bytes. Read it to its end, or close it."""
 
-    size: int
-    chunks: AsyncGenerator[bytes, None]
+    def __init__(self, store: BlobStore, file: Any, *, size: int) -> None:
+        self.size = size
+        self._store = store
+        self._file = file
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Its content; closed after the last chunk, or when nobody reads on."""
+        try:
+            while chunk := await self._store.run(self._file.read, _CHUNK):
+                yield chunk
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of it. Returns at once; repeating is harmless."""
+        self._store.submit(self._file.close)
 
 
 class Receiving:
@@ -126,16 +138,30 @@ class BlobStore:
                 advice="check CONNECTOR_MEDIA__STORE, its credentials and its free space",
             ) from error
 
+    async def acquire(self, work: Callable[[], Result], release: Callable[[Result], None]) -> Result:
+        """As `run`, for work that opens something: what a cancelled caller does not get is released."""
+        opening = asyncio.ensure_future(self.run(work))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(partial(self._release, release))
+            raise
+
+    def submit(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Run blocking work some time soon, unheard."""
+        try:
+            self._threads.submit(work, *arguments)
+        except RuntimeError:  # the store was closed meanwhile
+            work(*arguments)
+
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[Receiving]:
         """Receive a file; unless it is published, nothing remains of it."""
-        path, file = await self.run(self._open_spool)
+        path, file = await self.acquire(self._open_spool, lambda spool: _discard(*spool))
         try:
             yield Receiving(self, path, file)
         finally:
-            # Not awaited: the body may have been cancelled.
-            with contextlib.suppress(RuntimeError):  # the store was closed meanwhile
-                self._threads.submit(_discard, path, file)
+            self.submit(_discard, path, file)  # not awaited: the body may have been cancelled
 
     async def publish(self, path: Path, name: str) -> None:
         """Put a received file under its name."""
@@ -143,11 +169,8 @@ class BlobStore:
 
     async def open(self, name: str) -> StoredBlob | None:
         """Open a stored file; None when there is none of this name."""
-        file = await self.run(self._open, name)
-        if file is None:
-            return None
-        size = await self.run(_size, file)
-        return StoredBlob(size=size, chunks=self._chunks(file))
+        opened = await self.acquire(partial(self._open, name), _close_found)
+        return None if opened is None else StoredBlob(self, opened[0], size=opened[1])
 
     async def delete(self, name: str) -> None:
         """Remove a stored file; one that is not there is as good as removed."""
@@ -161,22 +184,21 @@ class BlobStore:
         """Give the threads back; one that hangs in the back-end is not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=False)
 
-    async def _chunks(self, file: Any) -> AsyncGenerator[bytes, None]:
-        try:
-            while chunk := await self.run(file.read, _CHUNK):
-                yield chunk
-        finally:
-            with contextlib.suppress(RuntimeError):  # the store was closed meanwhile
-                self._threads.submit(file.close)
+    def _release(self, release: Callable[[Result], None], opening: asyncio.Future[Result]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self.submit(release, opening.result())
 
     def _place(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    def _open(self, name: str) -> Any:
+    def _open(self, name: str) -> tuple[Any, int] | None:
         try:
-            return self._fs.open(self._place(name), "rb")
+            file = self._fs.open(self._place(name), "rb")
         except FileNotFoundError:
             return None
+        size: int = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        return file, size
 
     def _delete(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -206,10 +228,9 @@ def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
-def _size(file: Any) -> int:
-    end: int = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    return end
+def _close_found(found: tuple[Any, int] | None) -> None:
+    if found is not None:
+        found[0].close()
 
 
 def _discard(path: Path, file: Any) -> None:

@@ -95,15 +95,18 @@ async def test_a_failed_fetch_is_repeated_though_the_message_is_long_done(
     assert row.differs == ""
 
 
-async def test_one_bad_file_delays_no_other_and_is_no_outage(world: MediaWorld) -> None:
-    """A file that WhatsApp does not know keeps being tried; the others come, and the role stays ready."""
+async def test_bad_files_delay_no_other_and_are_no_outage(world: MediaWorld) -> None:
+    """Files that WhatsApp does not know keep being tried; the others come, and the role stays ready."""
     bad, file = world.sent("bad", b"lost")
     del world.whatsapp.media.files[file.id]
+    others = [world.sent(f"bad{number}", b"lost") for number in range(30)]
+    for _, lost in others:
+        del world.whatsapp.media.files[lost.id]
     good = [world.sent(f"m{number}", b"content %d" % number)[0] for number in range(20)]
-    await world.note(bad, *good)
+    await world.note(bad, *(event for event, _ in others), *good)
     async with world.fetching():
         for event in good:
-            await world.until(event, "stored")
+            await world.until(event, "stored", within=5)
         row = await world.until_tried(bad, reason="does not know the file")
         assert world.health.ready
     assert row.state == "waiting"
@@ -294,6 +297,45 @@ async def test_killed_in_mid_download_the_file_is_fetched_by_another(
         row = await world.until(event, "stored", within=30)
     assert row.attempts == 2
     assert world.stored() == {row.blob: file.content}
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "deleted"])
+async def test_killed_before_it_was_settled_a_file_is_no_orphan(world: MediaWorld, meanwhile: str) -> None:
+    """The store has the file and the row does not know: it is fetched to the same name, or removed if it must not be."""
+    event, file = world.sent("m", b"content")
+    await world.note(event)
+    async with transaction(world.pool) as connection:
+        claimed = await tables.claim(connection, lease=0.3, newest_first=False)
+    assert claimed is not None
+    async with world.store.receiving() as receiving:
+        await receiving.write(b"content")
+        await receiving.publish(claimed.blob)
+    if meanwhile == "deleted":
+        await world.note(deletion(event))
+    async with world.fetching():
+        if meanwhile == "nothing":
+            row = await world.until(event, "stored")
+            assert world.stored() == {row.blob: file.content}
+        else:
+            async with asyncio.timeout(10):
+                while (await world.row(event)).blob is not None:
+                    await asyncio.sleep(0.02)
+            assert world.stored() == {}
+
+
+async def test_a_purge_that_was_killed_is_finished_by_the_role(world: MediaWorld) -> None:
+    """Rows were marked and no blob removed: the role removes them."""
+    event, _ = world.sent("m", b"content")
+    await world.note(event)
+    async with world.fetching():
+        await world.until(event, "stored")
+    async with transaction(world.pool) as connection:
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        assert await tables.purge(connection, before=soon, reason="old", limit=10) == 1
+    assert len(world.stored()) == 1
+    async with world.fetching(), asyncio.timeout(10):
+        while world.stored():
+            await asyncio.sleep(0.02)
 
 
 async def test_stopped_in_mid_download_the_file_is_given_back_at_once(world: MediaWorld) -> None:
