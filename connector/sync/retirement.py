@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 
 from connector.crm.port import Crm
-from connector.errors import Transient, Uncertain
+from connector.errors import ConnectorError
 from connector.state.database import Connection
 from connector.telemetry import metrics
 
@@ -43,26 +43,32 @@ async def queue_retirements(connection: Connection, schema: str, contact_ids: Se
          WHERE contact_id = ANY($1::uuid[]) AND redirect_to IS NOT NULL AND (record_id IS NOT NULL OR intent)
            AND NOT EXISTS (SELECT 1 FROM {schema}.contacts o WHERE o.record_id = l.record_id
                               AND o.redirect_to IS NULL)
-        ON CONFLICT (contact_id) DO UPDATE SET record_id = coalesce(r.record_id, excluded.record_id)
+        ON CONFLICT (contact_id) DO UPDATE SET record_id = coalesce(r.record_id, excluded.record_id),
+            settled_at = CASE WHEN r.record_id IS NULL AND excluded.record_id IS NOT NULL THEN NULL
+                              ELSE r.settled_at END
         """,  # noqa: S608
         list(contact_ids),
     )
 
 
-async def retire_one(connection: Connection, schema: str, crm: Crm) -> bool:
+async def retire_one(connection: Connection, schema: str, crm: Crm, *, late_write: float = 30.0) -> bool:
     """Settle one left-over record, in the caller's transaction; False when none is ready.
 
-    A record is ready once none of our activities hangs on it and nobody writes its contact. The row stays locked
-    during the call; a crash repeats the look, and deleting what is deleted is no error.
+    A record is ready once none of our activities hangs on it and nobody writes its contact; one that we only may
+    have written, once a lost write cannot arrive any more (request timeout and `late_write` seconds). The row stays
+    locked during the call; a crash repeats the look, and deleting what is deleted is no error. What fails is tried
+    again later, behind the others; the record stays in the CRM meanwhile.
     """
     row = await connection.fetchrow(
         f"""
         SELECT r.contact_id, r.record_id, r.created_by_us
           FROM {schema}.retirements r JOIN {schema}.contacts c USING (contact_id)
          WHERE r.settled_at IS NULL AND r.not_before <= now() AND c.lease_until <= now()
+           AND (r.record_id IS NOT NULL OR r.requested_at <= now() - make_interval(secs => $1))
            AND NOT EXISTS (SELECT 1 FROM {schema}.activities a WHERE a.on_record_id = r.record_id)
          ORDER BY r.requested_at LIMIT 1 FOR UPDATE OF r SKIP LOCKED
-        """  # noqa: S608 - schema is ours
+        """,  # noqa: S608 - schema is ours
+        crm.request_timeout + late_write,
     )
     if row is None:
         return False
@@ -73,11 +79,17 @@ async def retire_one(connection: Connection, schema: str, crm: Crm) -> bool:
         else:
             retired = await crm.retire_contact(record_id, created_by_us=row["created_by_us"])
             outcome = "deleted" if retired.deleted else f"flagged: {retired.reason}"
-    except (Transient, Uncertain) as error:
-        log.info("retiring is tried again", sink=schema, reason=error.message)
+    except ConnectorError as error:
+        log.warning(
+            "a left-over contact record is tried again",
+            sink=schema,
+            reason=error.message,
+            advice=error.advice,
+        )
         await connection.execute(
             f"UPDATE {schema}.retirements SET attempts = attempts + 1, "  # noqa: S608
-            "not_before = now() + interval '5 seconds' WHERE contact_id = $1",
+            "not_before = now() + make_interval(secs => least(600, 5 * 2.0 ^ least(attempts, 10))) "
+            "WHERE contact_id = $1",
             row["contact_id"],
         )
         return False
