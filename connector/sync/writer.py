@@ -314,7 +314,10 @@ class Writer:
             try:
                 async with transaction(self._pool) as connection:
                     retired = self._calls.pause <= 0 and await retire_one(
-                        connection, self._claims.schema, self.crm
+                        connection,
+                        self._claims.schema,
+                        self.crm,
+                        late_write=self._settings.lost_write_margin,
                     )
             except ConnectorError as error:
                 log.info("a left-over contact record waits", sink=self.crm.name, reason=error.message)
