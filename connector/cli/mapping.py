@@ -50,7 +50,7 @@ def show(
             ]
             print_table([f"{crm} property", "fact or value", "written", "from"], rows)
             out.print()
-        out.print(f"mapping {mapping.version}. next: connector mapping test {file} PAYLOAD")
+        out.print(f"mapping {mapping.version}. next: connector mapping test {file} PAYLOAD", markup=False)
 
 
 @app.command("test")
@@ -85,7 +85,8 @@ def rehearse(
         )
     else:
         _print(outcomes, refused)
-        out.print(f"mapping {mapping.version}. Nothing was written. next: CONNECTOR_SYNC__MAPPING={file}")
+        following = "" if refused else f" next: CONNECTOR_SYNC__MAPPING={file}"
+        out.print(f"mapping {mapping.version}. Nothing was written.{following}", markup=False)
     if refused:
         raise typer.Exit(1)
 
@@ -107,7 +108,7 @@ def _body(path: Path) -> bytes:
 def _refused(rehearsal: Rehearsal) -> Iterator[str]:
     """What the connector would not take from the payloads."""
     if rehearsal.refused_posts:
-        yield f"{rehearsal.refused_posts} payloads hold something that is no update of a webhook"
+        yield f"payloads that hold something else than a WhatsApp webhook: {rehearsal.refused_posts}"
     yield from (f"{letter.cause}: {letter.reason}" for letter in rehearsal.dead)
 
 

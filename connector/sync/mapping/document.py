@@ -13,6 +13,7 @@ import yaml
 from connector.crm.properties import PropertyValue
 
 _MOST_CHARACTERS = 200_000
+_MOST_LEVELS = 20
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -48,10 +49,15 @@ def read_document(text: str, problems: Problems) -> yaml.Node | None:
         problems.add(1, f"the file is longer than {_MOST_CHARACTERS:,} characters")
         return None
     try:
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            line = event.start_mark.line + 1 if event.start_mark else 1
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                line = event.start_mark.line + 1 if event.start_mark else 1
                 problems.add(line, "anchors and aliases (& and *) are not taken here")
+                return None
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MOST_LEVELS:
+                problems.add(line, "this is nested too deeply")
                 return None
         root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -61,8 +67,6 @@ def read_document(text: str, problems: Problems) -> yaml.Node | None:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, int(error.position)) + 1
         problems.add(line, f"this is no YAML: the character #x{int(error.character):04x} is not allowed")
-    except RecursionError:
-        problems.add(1, "this is nested too deeply")
     else:
         if root is None:
             problems.add(1, "the file says nothing")
