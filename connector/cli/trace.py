@@ -104,6 +104,8 @@ def _show_contact(found: ContactTrace) -> None:
         out.print(
             f"  {record.sink}: {record.stage}, record {record.record_id or '-'}: {record.text}", markup=False
         )
+    for adoption in found.adoptions:
+        out.print(f"  {adoption.sink}: {adoption.at:%Y-%m-%d %H:%M:%S} UTC {adoption.said}", markup=False)
     out.print()
     print_table(
         ["received (UTC)", "message", "where", "record", "status", "text"],

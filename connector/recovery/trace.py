@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from connector.recovery.adoptions import AdoptionTrace, adoptions_of, held_because
 from connector.state.database import Connection
 from connector.sync.core.desired import BODY_LIMIT, activity_status, contact_profile, cut
 from connector.sync.core.rendering import render
@@ -59,6 +60,7 @@ class ContactTrace:
     merged: Sequence[UUID]
     aliases: Sequence[str]
     records: Sequence[SinkTrace]
+    adoptions: Sequence[AdoptionTrace]
     messages: Sequence[MessageTrace]
 
 
@@ -129,11 +131,13 @@ async def trace_contact(connection: Connection, contact_id: UUID, *, limit: int 
         everybody,
     )
     records = []
+    adoptions: list[AdoptionTrace] = []
     wamids: dict[str, datetime] = {}
     for sink in SINKS:
         row = await connection.fetchrow(f"SELECT * FROM {sink}.contacts WHERE contact_id = $1", contact_id)  # noqa: S608
         if row is not None:
             records.append(_contact(sink, row))
+        adoptions += await adoptions_of(connection, sink, everybody)
         rows = await connection.fetch(
             f"SELECT wamid, fresh_at FROM {sink}.activities WHERE contact_id = $1 ORDER BY fresh_at DESC LIMIT $2",  # noqa: S608
             contact_id,
@@ -158,6 +162,7 @@ async def trace_contact(connection: Connection, contact_id: UUID, *, limit: int 
             f"{row['kind']} {row['value']}{' (given up)' if row['released_at'] else ''}" for row in aliases
         ],
         records=records,
+        adoptions=adoptions,
         messages=[message for message in messages if message is not None],
     )
 
@@ -203,6 +208,8 @@ def _stage(row: Any, sink: str, *, knows_person: bool) -> str:
         return "waits for its message: a status came, its person is not known yet"
     if row["desired_version"] <= row["written_version"]:
         return f"written to {sink}"
+    if row["held"]:
+        return held_because(row["held"], sink)
     since = f" since {row['waiting_since']:%Y-%m-%d %H:%M:%S} UTC" if row["waiting_since"] else ""
     if row.get("intent_at") and not row["record_id"]:
         return f"in doubt{since}: {sink}'s answer was lost; it is looked up before anything is repeated"

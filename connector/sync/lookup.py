@@ -16,6 +16,7 @@ people of ours who match one record: the first who wrote has it, the other one i
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import Sequence
@@ -282,8 +283,8 @@ class Lookups:
             return
         await connection.execute(
             f"INSERT INTO {self._schema}.adoptions AS a (contact_id, phone, outcome, chosen, rule, candidates) "  # noqa: S608
-            "SELECT n.contact_id, n.phone, n.outcome, n.chosen, $6, n.candidates "
-            "FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::jsonb[]) "
+            "SELECT n.contact_id, n.phone, n.outcome, n.chosen, $6, n.candidates::jsonb "
+            "FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) "
             "AS n (contact_id, phone, outcome, chosen, candidates) "
             "ON CONFLICT (contact_id, phone, outcome) DO UPDATE SET chosen = excluded.chosen, rule = excluded.rule, "
             "candidates = excluded.candidates, at = now()",
@@ -291,7 +292,8 @@ class Lookups:
             [person.phone for person, _ in told],
             [choice.outcome for _, choice in told],
             [choice.record_id for _, choice in told],
-            [[_shown(candidate) for candidate in choice.candidates] for _, choice in told],
+            # As text: a list of lists would be an array of two dimensions.
+            [json.dumps([_shown(candidate) for candidate in choice.candidates]) for _, choice in told],
             self._rules.rule,
         )
         for person, choice in told:

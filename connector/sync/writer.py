@@ -28,7 +28,7 @@ from connector.sync.claims import ActivityOutcome, Claim, Claims, ContactOutcome
 from connector.sync.core.file_links import FileLinks
 from connector.sync.core.holding import HoldRules
 from connector.sync.core.mapping import SyncMapping
-from connector.sync.holds import apply_rules
+from connector.sync.holds import apply_rules as apply_hold_rules
 from connector.sync.leases import HeldLease, held, lease_seconds
 from connector.sync.lookup import LookupRules, Lookups
 from connector.sync.mapping import built_in
@@ -98,7 +98,7 @@ class Writer:
     async def run(self) -> None:
         """Drain until `stop`; what the CRM or the database does is waited for and shown, never raised."""
         self._health.running()
-        await self._apply_rules()
+        await self.apply_rules()
         async with asyncio.TaskGroup() as group:
             lookups = self._lookups.run(stop=self._stop, wake=self._wake)
             group.create_task(lookups, name=f"{self.stage}-lookup")
@@ -106,6 +106,19 @@ class Writer:
                 group.create_task(self._drain_forever(), name=f"{self.stage}-drain-{number}")
             group.create_task(self._retire_forever(), name=f"{self.stage}-retire")
             group.create_task(self._measure_forever(), name=f"{self.stage}-measure")
+
+    async def apply_rules(self) -> None:
+        """Hold and release people by the settings of today, before anything is written."""
+        while not self._stop.is_set():
+            try:
+                async with transaction(self._pool) as connection:
+                    await apply_hold_rules(connection, self._claims.schema, self._holds)
+            except ConnectorError as error:
+                self._health.waiting("database", reason=error.message, advice=error.advice)
+                await self._sleep(_IDLE_POLL)
+            else:
+                self._health.recovered("database")
+                return
 
     async def drain(self) -> int:
         """Claim and write one batch; the number of items settled, 0 when nothing waits."""
@@ -295,19 +308,6 @@ class Writer:
             self._health.recovered("database")
             if not done:
                 await self._sleep(_IDLE_POLL, or_wake=True)
-
-    async def _apply_rules(self) -> None:
-        """Hold and release people by the settings of today, before anything is written."""
-        while not self._stop.is_set():
-            try:
-                async with transaction(self._pool) as connection:
-                    await apply_rules(connection, self._claims.schema, self._holds)
-            except ConnectorError as error:
-                self._health.waiting("database", reason=error.message, advice=error.advice)
-                await self._sleep(_IDLE_POLL)
-            else:
-                self._health.recovered("database")
-                return
 
     async def _retire_forever(self) -> None:
         while not self._stop.is_set():

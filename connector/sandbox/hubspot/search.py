@@ -67,12 +67,13 @@ class SearchIndex:
             raise refuse(f"Paging past {MAX_RESULTS} results is not supported.")
         groups = [group.get("filters") or [] for group in document.get("filterGroups") or []]
         self._check(groups)
+        tests = [[_test(item) for item in filters] for filters in groups]
         self._catch_up()
         query = str(document.get("query") or "")
         found = [
             snapshot
             for snapshot in self._indexed.values()
-            if (not groups or any(self._all_match(filters, snapshot) for filters in groups))
+            if (not tests or any(all(test(snapshot["values"]) for test in group) for group in tests))
             and _mentions(snapshot, query)
         ]
         _sort(found, document.get("sorts") or [])
@@ -124,12 +125,6 @@ class SearchIndex:
         elif not isinstance(item.get("value"), str):
             raise refuse(f"Filter on {name} with operator {operator} needs `value`.")
 
-    def _all_match(self, filters: Sequence[Mapping[str, Any]], snapshot: _Snapshot) -> bool:
-        return all(
-            _OPERATORS[item["operator"]](snapshot["values"].get(item["propertyName"]), item)
-            for item in filters
-        )
-
 
 def _order(value: str) -> tuple[float, str]:
     try:
@@ -157,13 +152,20 @@ _OPERATORS: dict[str, _Test] = {
     "BETWEEN": lambda value, item: (
         value is not None and _order(item["value"]) <= _order(value) <= _order(str(item.get("highValue", "")))
     ),
-    "IN": lambda value, item: value is not None and value.lower() in map(str.lower, item["values"]),
-    "NOT_IN": lambda value, item: value is not None and value.lower() not in map(str.lower, item["values"]),
+    "IN": lambda value, item: value is not None and value.lower() in item["values"],
+    "NOT_IN": lambda value, item: value is not None and value.lower() not in item["values"],
     "HAS_PROPERTY": lambda value, _item: value is not None,
     "NOT_HAS_PROPERTY": lambda value, _item: value is None,
     "CONTAINS_TOKEN": _contains,
     "NOT_CONTAINS_TOKEN": lambda value, item: not _contains(value, item),
 }
+
+
+def _test(item: Mapping[str, Any]) -> Callable[[Mapping[str, str]], bool]:
+    name, operator = item["propertyName"], _OPERATORS[item["operator"]]
+    if "values" in item:
+        item = {**item, "values": frozenset(map(str.lower, item["values"]))}
+    return lambda values: operator(values.get(name), item)
 
 
 def _mentions(snapshot: _Snapshot, query: str) -> bool:

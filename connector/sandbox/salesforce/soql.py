@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from connector.sandbox.salesforce.catalog import SObject
 from connector.sandbox.salesforce.errors import RequestError
-from connector.sandbox.salesforce.ids import normal
-from connector.sandbox.salesforce.records import Record, Table
+from connector.sandbox.salesforce.filters import Condition, Group, Literal, field_name, test_of
+from connector.sandbox.salesforce.records import Table
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:[^'\\]|\\.)*')|(?P<word>[A-Za-z_][\w.]*)|(?P<number>-?\d[\w:.+-]*)|(?P<mark>!=|[(),=]))"
@@ -24,26 +23,6 @@ _TOKEN = re.compile(
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _RESERVED = frozenset({"from", "where", "and", "or", "like", "limit", "in", "select"})
 _LONGEST = 100_000
-
-Literal = str | bool | int | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Condition:
-    """`field` is (or is not) one of `values`, or like the only one."""
-
-    field: str
-    values: Sequence[Literal]
-    negated: bool = False
-    like: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Group:
-    """Conditions of which all, or any one, must hold."""
-
-    parts: Sequence[Condition | Group]
-    any: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,14 +73,14 @@ def _select(
     query: Query, table: Table, tables: Mapping[str, Table], *, deleted: bool, version: str
 ) -> list[dict[str, Any]]:
     sobject = table.sobject
-    names = [_field(sobject, name) for name in query.fields]
-    _check_fields(sobject, query.conditions)
+    names = [field_name(sobject, name) for name in query.fields]
+    passes = test_of(sobject, query.conditions)
     children = [(child, *_child(sobject, child, tables)) for child in query.children]
     found: list[dict[str, Any]] = []
     for record in table if deleted else table.live():
         if query.limit is not None and len(found) >= query.limit:
             break
-        if not _passes(sobject, record, query.conditions):
+        if not passes(record):
             continue
         url = f"/services/data/v{version}/sobjects/{sobject.name}/{record.id}"
         row: dict[str, Any] = {"attributes": {"type": sobject.name, "url": url}}
@@ -119,87 +98,6 @@ def _select(
             row[child.source] = {"totalSize": len(rows), "done": True, "records": rows} if rows else None
         found.append(row)
     return found
-
-
-def _check_fields(sobject: SObject, part: Condition | Group) -> None:
-    if isinstance(part, Group):
-        for inner in part.parts:
-            _check_fields(sobject, inner)
-        return
-    field = sobject.fields[_field(sobject, part.field)]
-    if part.like and field.type in ("id", "reference", "boolean", "datetime", "date"):
-        raise RequestError(
-            status=400,
-            code="INVALID_QUERY_FILTER_OPERATOR",
-            message=f"{field.name} does not support the LIKE operator",
-        )
-
-
-def _passes(sobject: SObject, record: Record, part: Condition | Group) -> bool:
-    if isinstance(part, Group):
-        judged = (_passes(sobject, record, inner) for inner in part.parts)
-        return any(judged) if part.any else all(judged)
-    return _holds(sobject, record, _field(sobject, part.field), part)
-
-
-def _is_like(value: str, pattern: str) -> bool:
-    """LIKE: % stands for any letters, _ for one; a backslash makes either ordinary. Case does not matter."""
-    pieces = _pieces(pattern)
-    first, *middle, last = pieces if len(pieces) > 1 else (pieces[0], None)
-    start = first.match(value)
-    if start is None:
-        return False
-    if last is None:
-        return start.end() == len(value)
-    place = start.end()
-    for piece in middle:  # the leftmost place of each piece leaves the most room for the next
-        found = piece.search(value, place)
-        if found is None:
-            return False
-        place = found.end()
-    end = re.compile(last.pattern + r"\Z", last.flags).search(value, place)
-    return end is not None
-
-
-@lru_cache(maxsize=4_096)
-def _pieces(pattern: str) -> tuple[re.Pattern[str], ...]:
-    """What stands between the % of a pattern."""
-    pieces = [""]
-    for part in re.findall(r"\\.|%|_|[^\\%_]+", pattern, re.DOTALL):
-        if part == "%":
-            pieces.append("")
-        else:
-            pieces[-1] += "." if part == "_" else re.escape(part.removeprefix("\\"))
-    return tuple(re.compile(piece, re.IGNORECASE | re.DOTALL) for piece in pieces)
-
-
-def _holds(sobject: SObject, record: Record, name: str, condition: Condition) -> bool:
-    field = sobject.fields[name]
-    if condition.like:
-        text = record.text(name)
-        return bool(text) and _is_like(text, str(condition.values[0]))
-
-    def same(value: Literal) -> Literal:
-        if not isinstance(value, str):
-            return value
-        if field.type in ("id", "reference"):
-            return normal(value)
-        return value if field.case_sensitive else value.lower()
-
-    value = record.values.get(name)
-    return (same(value) in {same(item) for item in condition.values}) is not condition.negated
-
-
-def _field(sobject: SObject, name: str) -> str:
-    found = sobject.find(name)
-    if found is None:
-        raise RequestError(
-            status=400,
-            code="INVALID_FIELD",
-            message=f"No such column '{name}' on entity '{sobject.name}'. If you are attempting to use a custom "
-            "field, be sure to append the '__c' after the custom field name.",
-        )
-    return found.name
 
 
 def _child(sobject: SObject, child: Query, tables: Mapping[str, Table]) -> tuple[Table, str]:

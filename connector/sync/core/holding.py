@@ -42,8 +42,9 @@ class HoldRules:
         """Read the settings `always | known_only` and a list of phones and BSUIDs as people write them."""
         names: set[str] = set()
         for name in ignore:
-            names.update([name] if is_bsuid(name.strip()) else lookup_variants(bare_number(name)))
-        return cls(create_contacts=create_contacts == "always", ignore=frozenset(names))
+            bare = name.strip()
+            names.update([bare] if is_bsuid(bare) else lookup_variants(bare_number(bare)))
+        return cls(create_contacts=create_contacts == "always", ignore=frozenset(names - {""}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
