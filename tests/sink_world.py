@@ -12,10 +12,10 @@ from pydantic import SecretStr
 from sandbox_org import APP
 
 from connector.crm.hubspot.adapter import HubSpot
-from connector.crm.port import Crm
 from connector.crm.salesforce.adapter import Salesforce
 from connector.events import ConversationEvent
 from connector.sandbox import HubSpotConfig, SandboxServer
+from connector.sandbox.faults import FaultPlan
 from connector.sandbox.hubspot.records import PERSON
 from connector.sandbox.journal import Journal
 from connector.sandbox.salesforce.config import PERSON_USER_ID
@@ -42,6 +42,10 @@ class HubSpotPeople:
     def journal(self) -> Journal:
         return self._sandbox.journal
 
+    @property
+    def faults(self) -> FaultPlan:
+        return self._sandbox.faults
+
     def add(self, name: str, **fields: str) -> str:
         """Somebody enters a contact; `phone`, `mobile`."""
         names = {"phone": "phone", "mobile": "mobilephone"}
@@ -57,6 +61,10 @@ class HubSpotPeople:
 
     def erase(self, record_id: str) -> None:
         self._sandbox.portal.gdpr_delete({"objectId": record_id})
+
+    def remove_property(self, name: str) -> None:
+        """The portal never had it."""
+        del self._sandbox.portal.contacts.catalog.properties[name]
 
     def records(self) -> dict[str, dict[str, str]]:
         """Record id → key, name, phone, wa_phone, bsuid."""
@@ -87,6 +95,10 @@ class SalesforcePeople:
     @property
     def journal(self) -> Journal:
         return self._sandbox.journal
+
+    @property
+    def faults(self) -> FaultPlan:
+        return self._sandbox.faults
 
     def add(self, name: str, *, sobject: str = "Contact", **fields: str) -> str:
         names = {"phone": "Phone", "mobile": "MobilePhone", "company": "Company"}
@@ -121,7 +133,7 @@ class SinkWorld:
     """A sync role in this process: `fold` and `settle` are its two halves, in the test's own order."""
 
     def __init__(
-        self, *, crm: Crm, pool: asyncpg.Pool, people: Any, settings: SyncSettings, region: str
+        self, *, crm: Any, pool: asyncpg.Pool, people: Any, settings: SyncSettings, region: str
     ) -> None:
         self.crm = crm
         self.pool = pool

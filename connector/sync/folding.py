@@ -78,9 +78,7 @@ class SinkTables:
         await self._store_activities(connection, result.activities)
         if result.moved:
             await self._move_activities(connection, result.moved, now=now)
-        touched = [*contacts.values(), *result.contacts]
-        held = {state.contact_id for state in touched if state.standing.held is not None}
-        await copy_holds(connection, self.schema, held.union(result.moved.values()))
+        await self._hold_activities(connection, contacts, result)
         await store_offsets(connection, schema=self.schema, offsets=offsets)
         return result
 
@@ -159,6 +157,20 @@ class SinkTables:
                 'partition, "offset") WHERE t.wamid = n.wamid',
                 *_activity_arrays(old),
             )
+
+    async def _hold_activities(
+        self, connection: Connection, before: dict[UUID, ContactState], result: FoldResult
+    ) -> None:
+        """All messages of people whose hold changed, and the batch's of those who are held as before."""
+        now = before | {state.contact_id: state for state in result.contacts}
+        held = {name: state.standing.held for name, state in now.items()}
+        known = {name: state.standing.held for name, state in before.items()}
+        changed = {name for name, hold in held.items() if name in known and hold != known[name]}
+        same = {name for name, hold in held.items() if hold is not None} - changed
+        await copy_holds(connection, self.schema, changed.union(result.moved.values()))
+        wamids = [state.wamid for state in result.activities]
+        if wamids:
+            await copy_holds(connection, self.schema, same, wamids=wamids)
 
     async def _move_activities(
         self, connection: Connection, moved: dict[UUID, UUID] | Any, *, now: datetime

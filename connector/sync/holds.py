@@ -6,7 +6,7 @@ every claim would wade through their messages. Both rows change under the lock o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from connector.state.database import Connection
@@ -21,15 +21,21 @@ LOOK_AGAIN_WITHIN = 30 * 24 * 3600.0
 _AGAIN_AT_ONCE = 200
 
 
-async def copy_holds(connection: Connection, schema: str, contacts: Iterable[UUID]) -> None:
-    """Give these contacts' messages the contact's hold. The caller has the contact rows locked."""
+async def copy_holds(
+    connection: Connection, schema: str, contacts: Iterable[UUID], *, wamids: Sequence[str] | None = None
+) -> None:
+    """Give these contacts' messages the contact's hold; `wamids`: only to these. The contact rows are locked."""
     ids = sorted(contacts)
-    if ids:
-        await connection.execute(
-            f"UPDATE {schema}.activities AS a SET held = c.held FROM {schema}.contacts c "  # noqa: S608 - schema is ours
-            "WHERE c.contact_id = ANY($1::uuid[]) AND a.contact_id = c.contact_id AND a.held IS DISTINCT FROM c.held",
-            ids,
-        )
+    if not ids:
+        return
+    query = (
+        f"UPDATE {schema}.activities AS a SET held = c.held FROM {schema}.contacts c "  # noqa: S608 - schema is ours
+        "WHERE c.contact_id = ANY($1::uuid[]) AND a.contact_id = c.contact_id AND a.held IS DISTINCT FROM c.held"
+    )
+    if wamids is None:
+        await connection.execute(query, ids)
+    else:
+        await connection.execute(f"{query} AND a.wamid = ANY($2::text[])", ids, list(wamids))
 
 
 async def apply_rules(connection: Connection, schema: str, rules: HoldRules) -> None:

@@ -1,5 +1,6 @@
 """People who are in the CRM already: found by phone and adopted, on a real PostgreSQL against both simulators."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,7 +9,9 @@ from sink_world import SinkWorld, sink_world
 
 from connector.events import ConversationEvent
 from connector.recovery.trace import trace_contact
+from connector.sandbox import Fault, FaultKind
 from connector.settings import SyncSettings
+from connector.sync.holds import look_again
 
 BOTH = pytest.mark.parametrize("world", ["hubspot", "salesforce"], indirect=True)
 HUBSPOT = pytest.mark.parametrize("world", ["hubspot"], indirect=True)
@@ -154,6 +157,43 @@ async def test_two_of_ours_who_match_one_record_stay_two(world: SinkWorld) -> No
 
 
 @BOTH
+async def test_two_processes_never_give_one_record_to_two_people(world: SinkWorld) -> None:
+    """Looked up at the same moment by two processes, the record goes to one of them and the other is made."""
+    there = world.people.add("Ana", phone="+55 11 98765-4321")
+    world.crm.lookups_per_call = 1
+    await world.fold(writes("a", "ana", "5511987654321"), writes("b", "bo", "551187654321"))
+    first = world.writer
+    world.restart(SyncSettings())
+    await asyncio.gather(first.look_up(), world.writer.look_up(), return_exceptions=True)
+    await world.settle()
+    records = {who: world.record_of(who) for who in ("ana", "bo")}
+    assert there in records.values()
+    assert len(set(records.values())) == len(world.people.records()) == 2
+    assert sum((await world.adoptions())["taken"].values()) == 1
+    assert world.people.messages() == dict.fromkeys(records.values(), 1)
+
+
+@BOTH
+async def test_a_search_that_fails_holds_up_new_people_only(world: SinkWorld) -> None:
+    """While searches are answered by errors, known people are written and nobody new is; then they are adopted."""
+    await world.fold(writes("a", "ana", "5511987654321"))
+    await world.settle()
+    there = world.people.add("Bo", phone="+5511987654322")
+    path = "*/contacts/search" if world.crm.name == "hubspot" else "*/query/*"
+    world.people.faults.add(Fault(kind=FaultKind.STATUS, status=503, path=path, times=3))
+    await world.fold(
+        writes("b", "bo", "5511987654322", seconds=5), writes("a2", "ana", "5511987654321", seconds=6)
+    )
+    assert await world.writer.look_up() == 0
+    while await world.writer.drain():
+        pass
+    assert world.people.messages() == {world.record_of("ana"): 2}
+    assert len(world.people.records()) == 2
+    await world.settle(within=40)
+    assert world.record_of("bo") == there
+
+
+@BOTH
 async def test_several_records_and_no_rule_make_a_new_one_and_are_told(world: SinkWorld) -> None:
     """With `adoption_rule` none an ambiguous person gets a record of their own, and the matter is recorded."""
     world.restart(SyncSettings(adoption_rule="none"))
@@ -217,8 +257,6 @@ async def test_known_only_waits_for_people_to_be_entered(world: SinkWorld) -> No
     )
     world.restart(KNOWN_ONLY)
     async with world.pool.acquire() as connection, connection.transaction():
-        from connector.sync.holds import look_again
-
         assert await look_again(connection, world.crm.name) == 1
     await world.settle()
     assert world.record_of("ana") == there
@@ -361,7 +399,7 @@ async def test_rebuilt_tables_find_their_own_records(world: SinkWorld) -> None:
 @HUBSPOT
 async def test_a_portal_without_whatsapp_numbers_is_searched_all_the_same(world: SinkWorld) -> None:
     """A property that a portal lacks is left out of the search instead of stopping it."""
-    del world.people._sandbox.portal.contacts.catalog.properties["hs_whatsapp_phone_number"]
+    world.people.remove_property("hs_whatsapp_phone_number")
     there = world.people.add("Ana", phone="(11) 98765-4321")
     await world.fold(writes("a", "ana", "5511987654321"))
     await world.settle()

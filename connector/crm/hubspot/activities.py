@@ -18,7 +18,7 @@ from typing import Any
 
 from connector.crm.hubspot.batches import BatchInput, in_halves, property_key, write_batch
 from connector.crm.hubspot.client import HubSpotClient
-from connector.crm.hubspot.contacts import timestamp
+from connector.crm.hubspot.contacts import tell_erased, timestamp
 from connector.crm.hubspot.failures import HubSpotRefusal, is_conflict
 from connector.crm.hubspot.schema import COMMUNICATION_TO_CONTACT, DIRECTION, MESSAGE_ID, STATUS
 from connector.crm.port import (
@@ -100,7 +100,10 @@ async def log_activities(
         for item in items
     ]
     results = await _create(client, inputs, guard)
-    return [_absent_contact(results[item.wamid], item) for item in items]
+    results |= {item.wamid: _absent_contact(results[item.wamid], item) for item in items}
+    gone = {item.wamid: item.contact_record_id for item in items if isinstance(results[item.wamid], Gone)}
+    results |= await tell_erased(client, gone)
+    return [results[item.wamid] for item in items]
 
 
 async def _create(

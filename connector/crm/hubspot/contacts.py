@@ -61,7 +61,8 @@ async def upsert_contacts(client: HubSpotClient, items: Sequence[ContactUpsert])
     elsewhere = [item for item in known if is_conflict(results[item.key])]
     new = [item for item in items if item.record_id is None]
     results |= await _write(client, "upsert", [*new, *elsewhere])
-    results |= await _tell_erased(client, [item for item in known if isinstance(results[item.key], Gone)])
+    gone = {item.key: item.record_id for item in known if isinstance(results[item.key], Gone)}
+    results |= await tell_erased(client, gone)
     return [await again_if_ours(client, item.key, results[item.key]) for item in items]
 
 
@@ -76,20 +77,21 @@ async def _write(
     return await write_batch(client, path, inputs, key_of=property_key(CONTACT_KEY))
 
 
-async def _tell_erased(client: HubSpotClient, items: Sequence[ContactUpsert]) -> dict[str, WriteResult]:
-    """Of records that are gone, those that are not among the deleted ones either: nobody can restore them."""
-    if not items:
+async def tell_erased(client: HubSpotClient, gone: Mapping[str, str | None]) -> dict[str, WriteResult]:
+    """Key → `Gone`, for contacts that are gone (key → record id): erased, if they are not among the deleted either."""
+    if not gone:
         return {}
-    body = {"inputs": [{"id": item.record_id} for item in items], "properties": []}
+    ids = sorted({record_id for record_id in gone.values() if record_id})
+    body = {"inputs": [{"id": record_id} for record_id in ids], "properties": []}
     path = client.path("objects", "contacts/batch/read?archived=true")
     try:
         _, answer = await client.call("POST", path, body, writes=False)
     except ConnectorError as error:
-        return {item.key: Later(reason=error.message) for item in items}
+        return {key: Later(reason=error.message) for key in gone}
     deleted = {str(record["id"]) for record in answer.get("results") or ()}
     return {
-        item.key: Gone(reason="HubSpot has no such contact any more.", erased=item.record_id not in deleted)
-        for item in items
+        key: Gone(reason="HubSpot has no such contact any more.", erased=record_id not in deleted)
+        for key, record_id in gone.items()
     }
 
 
