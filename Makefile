@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench up lock schemas clean
+.PHONY: help demo test check bench storm up lock schemas clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(STAMP) ## Play a conversation through a real Kafka, PostgreSQL and a HubSpot simulator
+demo: $(STAMP) ## Play a conversation through a real Kafka, PostgreSQL and two simulated CRMs
 	@$(BIN)/connector demo
 
 test: $(STAMP) ## Run the unit and integration tests
@@ -26,6 +26,9 @@ check: $(STAMP) ## Lint, types, import contracts, generated files
 
 bench: $(STAMP) ## Measure a backlog of 10,000 updates and write docs/performance.md
 	@$(BIN)/python tests/bench/backlog.py
+
+storm: $(STAMP) ## Post 10,000 damaged webhooks and judge what became of them
+	@$(BIN)/python tests/storm.py --count 10000
 
 up: $(STAMP) ## Start the whole stack here, with the simulators
 	@$(BIN)/connector up --sandbox
