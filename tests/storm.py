@@ -152,7 +152,8 @@ async def _post(deployment: LocalDeployment, bodies: Sequence[bytes]) -> Counter
     answers: Counter[str] = Counter()
     waiting = iter(bodies)
     url = f"{deployment.ingress_url}/webhooks/whatsapp"
-    async with WebhookSender(url=url, app_secret=SANDBOX_APP_SECRET) as sender:
+    client = httpx.AsyncClient(timeout=20)  # not the sender's own: aiohttp warns of bodies of a megabyte
+    async with WebhookSender(url=url, app_secret=SANDBOX_APP_SECRET, client=client) as sender:
 
         async def post_rest() -> None:
             for body in waiting:
