@@ -50,6 +50,7 @@ def sandbox(
     as_json: JsonOption = False,
 ) -> None:
     """Run the simulators until Ctrl-C, and print the CONNECTOR_* variables that make a deployment use them."""
+    from connector.errors import Terminal
     from connector.sandbox.environment import sandbox_environment
     from connector.sandbox.hubspot.config import HubSpotConfig
     from connector.sandbox.salesforce.config import SalesforceConfig
@@ -105,8 +106,9 @@ def sandbox(
     try:
         asyncio.run(serve())
     except OSError as error:
-        raise typer.BadParameter(
-            f"the simulators could not listen: {error}. Choose other ports, or 0 for free ones."
+        raise Terminal(
+            f"The simulators could not listen: {error}. None of them runs.",
+            advice="choose other ports with --hubspot-port, --salesforce-port and --whatsapp-port; 0 takes a free one",
         ) from error
 
 

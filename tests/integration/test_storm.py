@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 import storm
+import storm_judge as judge
 from damage import damaged
 
 from connector.events import Origin, Person, StatusChange, WhatsAppUpdate
@@ -46,8 +47,8 @@ def test_damage_is_repeatable_and_of_every_kind() -> None:
     assert any(b"timestamp" not in body for body in bodies)
 
 
-def _verdict() -> storm.Verdict:
-    return storm.Verdict(posts=1, answers={"200": 1})
+def _verdict() -> judge.Verdict:
+    return judge.Verdict(posts=1, answers={"200": 1})
 
 
 def _log(*, update: Any = None, events: Any = ()) -> Any:
@@ -62,7 +63,7 @@ def _log(*, update: Any = None, events: Any = ()) -> Any:
             received_at=NOW,
             post_id=hashlib.sha256(BODY).hexdigest()[:32],
         )
-    return storm.Log(updates=updates, conversation=list(events), account=[], dead=[])
+    return judge.Log(updates=updates, conversation=list(events), account=[], dead=[])
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def _log(*, update: Any = None, events: Any = ()) -> Any:
 def test_a_text_that_is_on_no_record_is_noticed(update: Any, lost: int) -> None:
     """A POST of which a value did not come through is named."""
     verdict = _verdict()
-    storm.judge_intake(verdict, [BODY], _log(update=update))
+    judge.judge_intake(verdict, [BODY], _log(update=update))
     assert len(verdict.texts_lost) == lost
     assert bool(verdict.troubles) == bool(lost)
 
@@ -86,7 +87,7 @@ def test_an_update_that_left_nothing_on_the_log_is_noticed() -> None:
     )
     for events, unaccounted in (([event], 0), ([], 1)):
         verdict = _verdict()
-        storm.judge_ends(verdict, _log(update={}, events=events))
+        judge.judge_ends(verdict, _log(update={}, events=events))
         assert len(verdict.unaccounted) == unaccounted
 
 
@@ -118,7 +119,7 @@ def test_a_crm_that_says_something_else_is_noticed(
 ) -> None:
     """Absent, doubled and misplaced messages and other statuses are found from the CRM's own records."""
     verdict = _verdict()
-    storm.compare(
+    judge.compare(
         verdict,
         "hubspot",
         CrmRecords(people=2, messages=messages),
@@ -127,5 +128,5 @@ def test_a_crm_that_says_something_else_is_noticed(
         statuses={"a": "received", "b": "received"},
         refused=set(),
     )
-    found = {name for name in storm.CRM_TROUBLES if getattr(verdict, name)}
+    found = {name for name in judge.CRM_TROUBLES if getattr(verdict, name)}
     assert found == ({trouble} if trouble else set())

@@ -1,9 +1,11 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +14,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from typer.testing import CliRunner
 
+from connector.cli import app
+from connector.errors import Terminal
 from connector.sandbox import SandboxServer
 from connector.sandbox.server import HttpListener
 from connector.sandbox.whatsapp import RetrySchedule, Weather, WebhookSender
@@ -98,8 +103,12 @@ async def test_a_taken_port_is_an_error_at_once_and_leaves_no_other_port_open() 
         await sender.aclose()
 
 
-async def test_the_process_prints_its_urls_and_stops_on_sigterm() -> None:
-    """`connector sandbox --json` prints one line when it answers, and ends with 0 when told to."""
+async def test_the_process_prints_its_urls_and_stops_on_sigterm(tmp_path: Path) -> None:
+    """`connector sandbox --json` prints one line when it answers, and ends with 0 when told to.
+
+    The variables that it writes are settings of a deployment that uses it.
+    """
+    env_file = tmp_path / "sandbox.env"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -109,8 +118,7 @@ async def test_the_process_prints_its_urls_and_stops_on_sigterm() -> None:
         "--webhook-url",
         "http://127.0.0.1:9/webhook",
         *("--hubspot-port", "0", "--salesforce-port", "0", "--whatsapp-port", "0"),
-        "--hubspot-config",
-        '{"search_lag": 0}',
+        *("--hubspot-config", '{"search_lag": 0}', "--env-file", str(env_file)),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
@@ -124,9 +132,40 @@ async def test_the_process_prints_its_urls_and_stops_on_sigterm() -> None:
                 deliveries = await http.get(f"{urls['whatsapp_url']}/_sandbox/whatsapp/deliveries")
             assert (state.status_code, deliveries.json()["updates"]) == (200, 0)
             assert org.json()["counts"] == {"contacts": 0, "leads": 0, "tasks": 0}
+            written = dict(shlex.split(line)[0].split("=", 1) for line in env_file.read_text().splitlines())
+            assert written == urls["environment"]
+            assert written["CONNECTOR_SALESFORCE__BASE_URL"] == urls["salesforce_url"]
+            assert json.loads(written["CONNECTOR_WHATSAPP__APP_SECRETS"]) == ["sandbox-app-secret"]
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--hubspot-config", '{"mood": 1}'], "mood"),
+        (["--whatsapp-config", '{"api_version": "25"}'], "api_version"),
+        (["--salesforce-config", "not json"], "--salesforce-config"),
+    ],
+    ids=["unknown-switch", "wrong-value", "not-json"],
+)
+def test_a_wrong_switch_is_a_usage_error(words: list[str], message: str) -> None:
+    """What is no configuration ends the command with 2 and names the option and the field."""
+    result = CliRunner().invoke(app, ["sandbox", *words])
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+async def test_a_taken_port_says_how_to_choose_another() -> None:
+    """The command ends with an error that names the options."""
+    async with SandboxServer() as sandbox:
+        port = sandbox.hubspot_url.rsplit(":", 1)[1]
+        words = ["sandbox", "--webhook-url", "", "--hubspot-port", port]
+        result = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert isinstance(result.exception, Terminal)
+    assert "in use" in result.exception.message
+    assert "--hubspot-port" in result.exception.advice
