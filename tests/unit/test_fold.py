@@ -41,7 +41,7 @@ class Tables:
         for item in result.activities:
             self.activities[item.wamid] = _stored(item)
         for wamid, item in self.activities.items():  # all at once, as one UPDATE does
-            if item.contact_id in result.moved:
+            if item.contact_id is not None and item.contact_id in result.moved:
                 self.activities[wamid] = _replaced(item, contact_id=result.moved[item.contact_id])
         return len(result.contacts) + len(result.activities)
 
