@@ -326,10 +326,14 @@ class Claims:
                 list(heirs),
             )
 
-    async def lose_records(self, connection: Connection, gone: Mapping[UUID, bool]) -> None:
-        """The CRM does not have these contacts' records any more (losses.py). The caller holds their leases."""
-        await self._lock_contacts(connection, list(gone))
-        await lose_records(connection, self.schema, gone)
+    async def doubt_records(self, connection: Connection, contacts: Sequence[UUID]) -> None:
+        """These contacts' records were not found by their messages: have them written again, by the id we know."""
+        await self._lock_contacts(connection, contacts)
+        await connection.execute(
+            f"UPDATE {self.schema}.contacts SET desired_version = desired_version + 1, written_digest = NULL, "  # noqa: S608
+            "waiting_since = coalesce(waiting_since, now()) WHERE contact_id = ANY($1::uuid[])",
+            list(contacts),
+        )
 
     async def _lock_contacts(self, connection: Connection, contacts: Sequence[UUID]) -> None:
         await connection.execute(
