@@ -328,11 +328,18 @@ class Claims:
 
     async def doubt_records(self, connection: Connection, contacts: Sequence[UUID]) -> None:
         """These contacts' records were not found by their messages: have them written again, by the id we know."""
-        await self._lock_contacts(connection, contacts)
+        # Of people who share a record by a merge in the CRM only its owner is written: the owner finds out.
+        owners = await connection.fetch(
+            f"SELECT o.contact_id FROM {self.schema}.contacts s JOIN {self.schema}.contacts o USING (record_id) "  # noqa: S608
+            "WHERE s.contact_id = ANY($1::uuid[]) AND s.shared AND NOT o.shared AND o.redirect_to IS NULL",
+            list(contacts),
+        )
+        doubted = sorted({*contacts, *(row["contact_id"] for row in owners)})
+        await self._lock_contacts(connection, doubted)
         await connection.execute(
             f"UPDATE {self.schema}.contacts SET desired_version = desired_version + 1, written_digest = NULL, "  # noqa: S608
-            "waiting_since = coalesce(waiting_since, now()) WHERE contact_id = ANY($1::uuid[])",
-            list(contacts),
+            "problem = NULL, waiting_since = coalesce(waiting_since, now()) WHERE contact_id = ANY($1::uuid[])",
+            doubted,
         )
 
     async def _lock_contacts(self, connection: Connection, contacts: Sequence[UUID]) -> None:

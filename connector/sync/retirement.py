@@ -66,6 +66,7 @@ async def retire_one(connection: Connection, schema: str, crm: Crm, *, late_writ
          WHERE r.settled_at IS NULL AND r.not_before <= now() AND c.lease_until <= now()
            AND (r.record_id IS NOT NULL OR r.requested_at <= now() - make_interval(secs => $1))
            AND NOT EXISTS (SELECT 1 FROM {schema}.activities a WHERE a.on_record_id = r.record_id)
+           AND NOT EXISTS (SELECT 1 FROM {schema}.contacts o WHERE o.record_id = r.record_id AND o.redirect_to IS NULL)
          ORDER BY r.requested_at LIMIT 1 FOR UPDATE OF r SKIP LOCKED
         """,  # noqa: S608 - schema is ours
         crm.request_timeout + late_write,

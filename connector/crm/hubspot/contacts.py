@@ -86,7 +86,7 @@ async def tell_erased(client: HubSpotClient, gone: Mapping[str, str | None]) -> 
     path = client.path("objects", "contacts/batch/read?archived=true")
     try:
         _, answer = await client.call("POST", path, body, writes=False)
-    except ConnectorError as error:
+    except (ConnectorError, HubSpotRefusal) as error:
         return {key: Later(reason=error.message) for key in gone}
     deleted = {str(record["id"]) for record in answer.get("results") or ()}
     return {
