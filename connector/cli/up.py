@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shlex
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,7 +104,11 @@ def _introduce(deployment: LocalDeployment, *, sandbox: bool, has_crm: bool) -> 
             f"hubspot     {deployment.hubspot_url}  (simulator)\n"
             f"salesforce  {deployment.salesforce_url}  (simulator)"
         )
-    out.print(f"logs        {deployment.log_dir}\nCtrl-C stops everything; the data is kept.\n")
+    out.print(f"logs        {deployment.log_dir}", markup=False)
+    out.print(
+        f'settings    set -a; . "{_write_settings(deployment)}"; set +a   (then connector trace … works here)'
+    )
+    out.print("Ctrl-C stops everything; the data is kept.\n")
     if sandbox:
         out.print(
             f"next: connector trigger inbound.text --url {deployment.ingress_url}/webhooks/whatsapp "
@@ -113,6 +119,19 @@ def _introduce(deployment: LocalDeployment, *, sandbox: bool, has_crm: bool) -> 
             "No CRM is enabled: set CONNECTOR_HUBSPOT__ENABLED=true or CONNECTOR_SALESFORCE__ENABLED=true with its "
             "credential, or use --sandbox."
         )
+
+
+def _write_settings(deployment: LocalDeployment) -> Path:
+    """The deployment's CONNECTOR_* variables in a file that a shell can read, for the owner only: it has passwords."""
+    file = deployment.log_dir.parent / "connector.env"
+    lines = [
+        f"{name}={shlex.quote(value)}\n"
+        for name, value in sorted(deployment.env.items())
+        if name.startswith("CONNECTOR_")
+    ]
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out_file:
+        out_file.writelines(lines)
+    return file
 
 
 async def _show_board(deployment: LocalDeployment) -> None:

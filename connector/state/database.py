@@ -97,7 +97,10 @@ async def database_errors() -> AsyncIterator[None]:
             "run: connector state migrate",
         ) from error
     except _GONE as error:
-        raise Transient(f"The database does not answer: {type(error).__name__}: {error}.") from error
+        raise Transient(
+            f"The database does not answer: {type(error).__name__}: {error}.",
+            advice="check CONNECTOR_DATABASE__URL; `connector up` keeps its own in connector.env of its data directory",
+        ) from error
 
 
 @asynccontextmanager
