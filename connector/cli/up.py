@@ -124,9 +124,14 @@ def _introduce(deployment: LocalDeployment, *, sandbox: bool, has_crm: bool) -> 
 def _write_settings(deployment: LocalDeployment) -> Path:
     """The deployment's CONNECTOR_* variables in a file that a shell can read, for the owner only: it has passwords."""
     file = deployment.log_dir.parent / "connector.env"
+    env = {
+        **deployment.env,
+        "CONNECTOR_INGRESS__PORT": deployment.ingress_url.rsplit(":", 1)[1],
+        "CONNECTOR_INGRESS__PUBLIC_URL": deployment.ingress_url,
+    }
     lines = [
         f"{name}={shlex.quote(value)}\n"
-        for name, value in sorted(deployment.env.items())
+        for name, value in sorted(env.items())
         if name.startswith("CONNECTOR_")
     ]
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out_file:
