@@ -59,3 +59,8 @@ async def database_url(postgres: EmbeddedPostgres, migrated_template: str) -> As
 def private_dir(tmp_path: Path) -> Path:
     """A data directory whose path would break a careless command line."""
     return tmp_path / "own engine, ünïcode"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest file: started last, it would run alone while the other workers are done."""
+    items.sort(key=lambda item: item.path.name != "test_killed_roles.py")
