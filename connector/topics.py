@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from connector.events import AccountEvent, ConversationEvent, DeadLetter, WhatsAppUpdate
+from connector.events import AccountEvent, ConversationEvent, DeadLetter, Trigger, WhatsAppUpdate
 
 _DAY_MS = 24 * 3600 * 1000
 
@@ -77,6 +77,14 @@ ACCOUNT_EVENTS = Topic(
     description="What Meta says about the business's account, numbers and templates.",
     written_by=("route",),
 )
+CRM_TRIGGERS = Topic(
+    name="crm.triggers",
+    key="the recipient: bsuid, else phone digits, else the CRM's record id",
+    value=Trigger,
+    retention_ms=30 * _DAY_MS,
+    description="What CRMs, scripts and operators ask for: sends, consent, changed contact records; as asked.",
+    written_by=("ingress",),
+)
 DEAD_LETTERS = Topic(
     name="dead.letters",
     key="stage",
@@ -87,4 +95,11 @@ DEAD_LETTERS = Topic(
     max_message_bytes=24 * 1024 * 1024,  # the largest record of another topic, in base64
 )
 
-ALL_TOPICS = (WHATSAPP_UPDATES, WHATSAPP_HISTORY, CONVERSATION_EVENTS, ACCOUNT_EVENTS, DEAD_LETTERS)
+ALL_TOPICS = (
+    WHATSAPP_UPDATES,
+    WHATSAPP_HISTORY,
+    CONVERSATION_EVENTS,
+    ACCOUNT_EVENTS,
+    CRM_TRIGGERS,
+    DEAD_LETTERS,
+)

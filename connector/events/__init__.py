@@ -8,6 +8,7 @@ from pydantic import Field
 
 from connector.events.account import AccountEvent
 from connector.events.base import Event, Origin, Person, content_hash, make_event_id
+from connector.events.consent import ConsentChanged
 from connector.events.dead_letters import DeadLetter
 from connector.events.identity import ContactChanged, ContactMerged
 from connector.events.messages import (
@@ -21,11 +22,42 @@ from connector.events.messages import (
     MessageRevoked,
     Via,
 )
+from connector.events.sends import (
+    SendAccepted,
+    SendAttempted,
+    SendBlocked,
+    SendEvent,
+    SendFailed,
+    SendUnknown,
+)
 from connector.events.statuses import StatusChange, StatusError
+from connector.events.triggers import (
+    ConsentGiven,
+    CrmContactChanged,
+    PersonIntroduced,
+    Recipient,
+    SendRequested,
+    TemplateRef,
+    Trigger,
+    TriggerEvent,
+    WorkflowCallback,
+)
 from connector.events.updates import UpdateKind, WhatsAppUpdate
 
 ConversationEvent = Annotated[
-    Message | MessageEdited | MessageRevoked | MessageReacted | StatusChange | ContactMerged | ContactChanged,
+    Message
+    | MessageEdited
+    | MessageRevoked
+    | MessageReacted
+    | StatusChange
+    | ContactMerged
+    | ContactChanged
+    | ConsentChanged
+    | SendAttempted
+    | SendAccepted
+    | SendBlocked
+    | SendFailed
+    | SendUnknown,
     Field(discriminator="type"),
 ]
 
@@ -33,9 +65,12 @@ __all__ = [
     "AccountEvent",
     "AdReferral",
     "Amendment",
+    "ConsentChanged",
+    "ConsentGiven",
     "ContactChanged",
     "ContactMerged",
     "ConversationEvent",
+    "CrmContactChanged",
     "DeadLetter",
     "Direction",
     "Event",
@@ -46,11 +81,24 @@ __all__ = [
     "MessageRevoked",
     "Origin",
     "Person",
+    "PersonIntroduced",
+    "Recipient",
+    "SendAccepted",
+    "SendAttempted",
+    "SendBlocked",
+    "SendEvent",
+    "SendFailed",
+    "SendRequested",
+    "SendUnknown",
     "StatusChange",
     "StatusError",
+    "TemplateRef",
+    "Trigger",
+    "TriggerEvent",
     "UpdateKind",
     "Via",
     "WhatsAppUpdate",
+    "WorkflowCallback",
     "content_hash",
     "make_event_id",
 ]
