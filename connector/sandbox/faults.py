@@ -38,10 +38,21 @@ class FaultKind(StrEnum):
     """An HTML page with status 200, as a proxy in between sends it."""
     INCOMPLETE_BODY = "incomplete_body"
     """Headers that promise the whole body, half of it, then a reset."""
+    EMPTY_BODY = "empty_body"
+    """The status of the success, and no body at all."""
+    OTHER_TYPE = "other_type"
+    """The whole JSON under another media type (text/plain), as a gateway that rewrites headers sends it."""
+    REPEATED_RESULTS = "repeated_results"
+    """A success whose first result comes twice."""
+    SHUFFLED_RESULTS = "shuffled_results"
+    """HubSpot only, whose results carry their ids: in another order. Salesforce promises the request's order."""
+    SLOW_BODY = "slow_body"
+    """The whole answer, in pieces over `seconds`: each piece comes before a read times out."""
     POISON = "poison"
     """Any record whose text contains `text` is refused; the others follow the batch's own rules."""
     LOCK = "lock"
-    """Salesforce only: records whose text contains `text` (None: all) answer UNABLE_TO_LOCK_ROW."""
+    """Salesforce only: records whose text contains `text` (None: any), `share` of them, answer
+    UNABLE_TO_LOCK_ROW."""
 
 
 ANSWER_FAULTS = frozenset(
@@ -51,6 +62,11 @@ ANSWER_FAULTS = frozenset(
         FaultKind.TRUNCATED_BODY,
         FaultKind.NOT_JSON,
         FaultKind.INCOMPLETE_BODY,
+        FaultKind.EMPTY_BODY,
+        FaultKind.OTHER_TYPE,
+        FaultKind.REPEATED_RESULTS,
+        FaultKind.SHUFFLED_RESULTS,
+        FaultKind.SLOW_BODY,
     }
 )
 """Kinds that spoil the answer of a request that was handled."""
@@ -74,7 +90,7 @@ class Fault(BaseModel):
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Chance to meet a matching request; drawn from the plan's seed."""
     seconds: Annotated[float, Field(ge=0)] | None = None
-    """latency: how long (seconds). stall: reset after this long; None: until the client gives up."""
+    """latency, slow_body: how long (seconds). stall: reset after this long; None: until the client gives up."""
     seconds_max: Annotated[float, Field(ge=0)] | None = None
     """latency: upper end of a uniform draw; None: exactly `seconds`."""
     status: Literal[401, 403, 423, 429, 477, 500, 502, 503, 504] | None = None
@@ -83,10 +99,17 @@ class Fault(BaseModel):
     """Value of the Retry-After header, sent as it is ("10", "10000"); None: no such header."""
     text: str | None = None
     """poison, lock: the text that makes a record unacceptable."""
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """lock: which part of those records is locked, drawn anew for each record of each request."""
 
     @model_validator(mode="after")
     def _complete(self) -> Fault:
-        needs = {FaultKind.LATENCY: "seconds", FaultKind.STATUS: "status", FaultKind.POISON: "text"}
+        needs = {
+            FaultKind.LATENCY: "seconds",
+            FaultKind.SLOW_BODY: "seconds",
+            FaultKind.STATUS: "status",
+            FaultKind.POISON: "text",
+        }
         name = needs.get(self.kind)
         if name is not None and getattr(self, name) is None:
             msg = f"a fault of kind {self.kind} needs `{name}`"
@@ -170,3 +193,12 @@ def poison(faults: list[Fault]) -> Callable[[str], bool]:
     """Return the test of a record's text that the drawn poison faults amount to."""
     texts = [fault.text for fault in faults if fault.kind is FaultKind.POISON and fault.text]
     return lambda text: any(bad in text for bad in texts)
+
+
+def contended(faults: list[Fault], *, chance: Callable[[], float]) -> Callable[[str], bool]:
+    """Return the test of a record's text that the drawn lock faults amount to. `chance` draws from [0, 1)."""
+    locks = [fault for fault in faults if fault.kind is FaultKind.LOCK]
+    return lambda text: any(
+        (lock.text is None or lock.text in text) and (lock.share == 1 or chance() < lock.share)
+        for lock in locks
+    )

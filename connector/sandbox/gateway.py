@@ -194,7 +194,7 @@ class Gateway:
         for fault in faults:
             if fault.when == "after" and await self._break_off(fault, connection):
                 return
-        spoiled = next((fault.kind for fault in faults if fault.kind in ANSWER_FAULTS), None)
+        spoiled = next((fault for fault in faults if fault.kind in ANSWER_FAULTS), None)
         await _send_spoiled(answer, spoiled, connection)
 
     async def _hold(self, seconds: float, call: Call, connection: _Connection) -> None:
@@ -221,13 +221,15 @@ class Gateway:
         return False
 
 
-async def _send_spoiled(answer: Answer, kind: FaultKind | None, connection: _Connection) -> None:
+async def _send_spoiled(answer: Answer, fault: Fault | None, connection: _Connection) -> None:
+    kind = None if fault is None else fault.kind
     content, media_type = answer.content
-    if kind in (FaultKind.EMPTY_RESULTS, FaultKind.MISSING_RESULTS):
+    if kind is not None and kind in _RESULT_FAULTS:
         document = answer.document
         results = document.get("results") if isinstance(document, dict) else document
-        if isinstance(results, list):
-            kept = [] if kind is FaultKind.EMPTY_RESULTS else results[:-1]
+        # Salesforce's rows are the bare list, and their order is promised.
+        if isinstance(results, list) and not (kind is FaultKind.SHUFFLED_RESULTS and document is results):
+            kept = _RESULT_FAULTS[kind](results)
             spoiled = Answer(
                 status=answer.status,
                 document={**document, "results": kept} if isinstance(document, dict) else kept,
@@ -238,6 +240,12 @@ async def _send_spoiled(answer: Answer, kind: FaultKind | None, connection: _Con
     if kind is FaultKind.TRUNCATED_BODY:
         await connection.send_bytes(answer.status, content[: len(content) // 2], media_type, answer.headers)
         return
+    if kind is FaultKind.EMPTY_BODY:
+        await connection.send_bytes(answer.status, b"", "", answer.headers)
+        return
+    if kind is FaultKind.OTHER_TYPE:
+        await connection.send_bytes(answer.status, content, "text/plain;charset=utf-8", answer.headers)
+        return
     if kind is FaultKind.NOT_JSON:
         page = b"<html><head><title>Just a moment...</title></head><body></body></html>"
         await connection.send_bytes(200, page, "text/html", {})
@@ -245,7 +253,20 @@ async def _send_spoiled(answer: Answer, kind: FaultKind | None, connection: _Con
     if kind is FaultKind.INCOMPLETE_BODY:
         await connection.send_half(answer.status, content, media_type, answer.headers)
         return
+    if fault is not None and kind is FaultKind.SLOW_BODY:
+        seconds = fault.seconds or 0.0
+        await connection.send_slowly(answer.status, content, media_type, answer.headers, seconds=seconds)
+        return
     await connection.send(answer)
+
+
+_RESULT_FAULTS: Mapping[FaultKind, Callable[[list[Any]], list[Any]]] = {
+    FaultKind.EMPTY_RESULTS: lambda _: [],
+    FaultKind.MISSING_RESULTS: lambda results: results[:-1],
+    FaultKind.REPEATED_RESULTS: lambda results: [*results[:1], *results],
+    FaultKind.SHUFFLED_RESULTS: lambda results: results[::-1],
+}
+_PIECES = 8
 
 
 class _Connection:
@@ -278,6 +299,18 @@ class _Connection:
             {"type": "http.response.body", "body": content[: len(content) // 2], "more_body": True}
         )
         await self.reset(linger=False)
+
+    async def send_slowly(
+        self, status: int, content: bytes, media_type: str, headers: Mapping[str, str], *, seconds: float
+    ) -> None:
+        """Send the body in pieces over `seconds`, as long as the client listens."""
+        await self._send(_start(status, len(content), media_type, headers))
+        for piece in range(_PIECES):
+            if await self.gone_within(seconds / _PIECES):
+                return
+            part = content[len(content) * piece // _PIECES : len(content) * (piece + 1) // _PIECES]
+            await self._send({"type": "http.response.body", "body": part, "more_body": piece + 1 < _PIECES})
+        self.status = status
 
     async def stall(self, *, seconds: float | None) -> None:
         """Wait until the client leaves, `seconds` passed, or the server stops; then the connection ends."""

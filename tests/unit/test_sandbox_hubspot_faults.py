@@ -113,6 +113,43 @@ async def test_results_can_be_missing_without_an_error(kind: str, left: int) -> 
         assert len(hubspot.sandbox.portal.contacts) == 3
 
 
+@pytest.mark.parametrize(
+    ("kind", "order"),
+    [("repeated_results", (0, 0, 1, 2)), ("shuffled_results", (2, 1, 0))],
+)
+async def test_results_can_come_twice_and_in_any_order(kind: str, order: tuple[int, ...]) -> None:
+    """The same results as without the fault, but repeated or in another order."""
+    async with portal() as hubspot:
+        plain = (await hubspot.upsert(contact("a"), contact("b"), contact("c"))).json()["results"]
+    async with portal() as hubspot:
+        hubspot.sandbox.faults.add(Fault.model_validate({"kind": kind, "times": 1}))
+        answer = await hubspot.upsert(contact("a"), contact("b"), contact("c"))
+        found = [result["properties"]["whatsapp_contact_key"] for result in answer.json()["results"]]
+        assert found == [plain[place]["properties"]["whatsapp_contact_key"] for place in order]
+
+
+async def test_an_answer_can_be_empty_or_labelled_as_something_else() -> None:
+    """The status says success; the body is not there, or is JSON by its bytes only."""
+    async with portal() as hubspot:
+        hubspot.sandbox.faults.add(Fault.model_validate({"kind": "empty_body", "times": 1}))
+        empty = await hubspot.upsert(contact("a"))
+        hubspot.sandbox.faults.add(Fault.model_validate({"kind": "other_type", "times": 1}))
+        labelled = await hubspot.upsert(contact("b"))
+        assert (empty.status_code, empty.content) == (200, b"")
+        assert labelled.headers["content-type"].startswith("text/plain")
+        assert len(labelled.json()["results"]) == 1
+        assert len(hubspot.sandbox.portal.contacts) == 2
+
+
+async def test_a_slow_body_arrives_whole_in_pieces(server: SandboxServer, http: httpx.AsyncClient) -> None:
+    """The headers come at once, the body bit by bit, and it is all there."""
+    server.hubspot.faults.add(Fault.model_validate({"kind": "slow_body", "seconds": 0.2, "times": 1}))
+    async with http.stream("POST", UPSERT, json={"inputs": [contact("k")]}) as answer:
+        pieces = [piece async for piece in answer.aiter_raw()]
+    assert len(pieces) > 1
+    assert len(json.loads(b"".join(pieces))["results"]) == 1
+
+
 @pytest.mark.parametrize("status", [401, 423, 429, 477, 500, 502, 503, 504])
 async def test_error_statuses_write_nothing_unless_they_come_after(status: int) -> None:
     """An error status before handling wrote nothing, after handling it hides a write."""

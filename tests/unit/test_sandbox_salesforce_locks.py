@@ -94,3 +94,15 @@ async def test_a_race_for_a_new_key_is_a_duplicate_value() -> None:
         assert (codes(slow), codes(quick)) == (["DUPLICATE_VALUE"], ["ok"])
         assert client.sandbox.state()["counts"]["contacts"] == 1
         assert client.sandbox.journal.violations[0].subject == "WA_Contact_Key__c=a"
+
+
+async def test_a_share_of_the_rows_can_be_locked() -> None:
+    """A lock fault with a share spares the other rows of the same request."""
+    async with org() as client:
+        who = await client.person("a")
+        client.sandbox.faults.add(Fault(kind=FaultKind.LOCK, share=0.2))
+        tasks = [task(f"m{number}", who) for number in range(200)]
+        answers = codes(await client.upsert("Task", "WA_Message_Id__c", *tasks))
+        locked = answers.count("UNABLE_TO_LOCK_ROW")
+        assert 15 < locked < 65
+        assert answers.count("ok") == 200 - locked

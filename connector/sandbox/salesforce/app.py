@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from random import Random
 from urllib.parse import urlencode
 
-from connector.sandbox.faults import FaultKind, poison
+from connector.sandbox.faults import contended, poison
 from connector.sandbox.gateway import Answer, Exchange
 from connector.sandbox.journal import Effect
 from connector.sandbox.salesforce.config import PERSON_TOKEN, PERSON_USER_ID, ConnectedApp
@@ -45,6 +46,7 @@ class SalesforceApp:
         self._clock = clock
         self._locks = RowLocks()
         self._arrivals: dict[int, _Arrival] = {}
+        self._random = Random(org.config.seed)
 
     def caller(self, exchange: Exchange) -> str:
         """Name who asks: `app KEY`, `person`, or `nobody`."""
@@ -148,13 +150,12 @@ class SalesforceApp:
         arrival = self._arrivals.get(id(exchange))
         new_keys = arrival.new_keys if arrival else frozenset()
         rule = exchange.headers.get("sforce-duplicate-rule-header", "")
-        contended = [fault for fault in exchange.faults if fault.kind is FaultKind.LOCK]
         return Transaction(
             user_id=app.user_id,
             allow_save="allowsave=true" in rule.lower().replace(" ", ""),
             acquire=lambda wanted: self._locks.acquire(id(exchange), wanted),
             poisoned=poison(exchange.faults),
-            contended=lambda text: any(fault.text is None or fault.text in text for fault in contended),
+            contended=contended(exchange.faults, chance=self._random.random),
             overtaken=lambda *key: key in new_keys,
         )
 
