@@ -24,8 +24,9 @@ from connector.crm.port import Gone, Later, Refused, Unknown, WriteResult, Writt
 from connector.state.database import Connection
 from connector.sync.core.activities import ActivityFacts
 from connector.sync.core.contacts import ContactFacts
+from connector.sync.locks import lock_contacts
 from connector.sync.losses import lose_records
-from connector.sync.records import WrittenContact, find_owners, store_written
+from connector.sync.records import WrittenContact, owners_among, store_written
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,11 +176,14 @@ class Claims:
         )
 
     async def settle_contacts(self, connection: Connection, outcomes: Sequence[ContactOutcome]) -> None:
-        """Store what became of contacts. The caller holds their leases; they are kept."""
+        """Store what became of contacts; first in its transaction. The caller holds their leases; they are kept."""
         written = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Written)]
-        owners = await find_owners(connection, self.schema, {result.record_id for _, result in written})
-        await self._lock_contacts(
-            connection, [*(outcome.contact_id for outcome in outcomes), *owners.values()]
+        locked = await lock_contacts(
+            connection,
+            self.schema,
+            [outcome.contact_id for outcome in outcomes],
+            record_ids={result.record_id for _, result in written},
+            columns="contact_id, record_id, redirect_to, shared",
         )
         await store_written(
             connection,
@@ -193,7 +197,7 @@ class Claims:
                 )
                 for outcome, result in written
             ],
-            owners=owners,
+            owners=owners_among(locked),
         )
         refused = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Refused)]
         if refused:
@@ -239,7 +243,11 @@ class Claims:
         return {row["wamid"] for row in rows}
 
     async def begin_again(self, connection: Connection, wamids: Sequence[str]) -> None:
-        """Count the doubt about begun creates from now: their request leaves only now, or was lost a moment ago."""
+        """Count the doubt about begun creates from now, as their request leaves only now; a transaction of its own."""
+        await lock_contacts(connection, self.schema, (), wamids=wamids)
+        await self._doubt_from_now(connection, wamids)
+
+    async def _doubt_from_now(self, connection: Connection, wamids: Sequence[str]) -> None:
         await connection.execute(
             f"UPDATE {self.schema}.activities SET intent_at = now() "  # noqa: S608
             "WHERE wamid = ANY($1::text[]) AND intent_at IS NOT NULL",
@@ -248,7 +256,7 @@ class Claims:
 
     async def renew(self, connection: Connection, contacts: Sequence[UUID], *, lease: float) -> None:
         """Hold leases for longer; the caller still holds them."""
-        await self._lock_contacts(connection, contacts)
+        await lock_contacts(connection, self.schema, contacts)
         await connection.execute(
             f"UPDATE {self.schema}.contacts SET lease_until = now() + make_interval(secs => $2) "  # noqa: S608
             "WHERE contact_id = ANY($1::uuid[])",
@@ -257,10 +265,26 @@ class Claims:
         )
 
     async def settle_activities(
-        self, connection: Connection, outcomes: Sequence[ActivityOutcome], *, release: Sequence[UUID]
+        self,
+        connection: Connection,
+        outcomes: Sequence[ActivityOutcome],
+        *,
+        lost: Sequence[str],
+        homeless: Mapping[UUID, str],
+        release: Sequence[UUID],
     ) -> None:
-        """Store what became of activities, and release the leases."""
-        await self._lock_contacts(connection, release)
+        """Store what became of activities, and release the leases; first in its transaction.
+
+        `lost`: creates whose answer was lost. `homeless`: contacts whose record their messages did not find.
+        """
+        await lock_contacts(
+            connection,
+            self.schema,
+            release,
+            wamids=[*lost, *(outcome.wamid for outcome in outcomes)],
+            record_ids=set(homeless.values()),
+        )
+        await self._doubt_from_now(connection, lost)
         written = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Written)]
         if written:
             # A create found after its answer was lost may say less than the desired version: it stays ahead.
@@ -310,9 +334,16 @@ class Claims:
                 [outcome.retry_in for outcome in unknown],
             )
         await self.release(connection, release)
+        if homeless:
+            await self._doubt_records(connection, sorted(homeless))
+
+    async def give_back(self, connection: Connection, contacts: Sequence[UUID]) -> None:
+        """Release leases with nothing done; first in its transaction."""
+        await lock_contacts(connection, self.schema, contacts)
+        await self.release(connection, contacts)
 
     async def release(self, connection: Connection, contacts: Sequence[UUID]) -> None:
-        """Give leases back before they run out, and with them what a merge made wait for them."""
+        """Give leases back before they run out, and with them what a merge made wait for them. The rows are locked."""
         rows = await connection.fetch(
             f"UPDATE {self.schema}.contacts SET lease_until = '-infinity' WHERE contact_id = ANY($1::uuid[]) "  # noqa: S608
             "RETURNING redirect_to",
@@ -326,8 +357,11 @@ class Claims:
                 list(heirs),
             )
 
-    async def doubt_records(self, connection: Connection, contacts: Sequence[UUID]) -> None:
-        """These contacts' records were not found by their messages: have them written again, by the id we know."""
+    async def _doubt_records(self, connection: Connection, contacts: Sequence[UUID]) -> None:
+        """Have contacts written again, by the id we know: what is wrong with their record shows then.
+
+        It was merged by a person, deleted or erased; the write finds out which, and the record that lives on.
+        """
         # Of people who share a record by a merge in the CRM only its owner is written: the owner finds out.
         owners = await connection.fetch(
             f"SELECT o.contact_id FROM {self.schema}.contacts s JOIN {self.schema}.contacts o USING (record_id) "  # noqa: S608
@@ -335,18 +369,10 @@ class Claims:
             list(contacts),
         )
         doubted = sorted({*contacts, *(row["contact_id"] for row in owners)})
-        await self._lock_contacts(connection, doubted)
         await connection.execute(
             f"UPDATE {self.schema}.contacts SET desired_version = desired_version + 1, written_digest = NULL, "  # noqa: S608
             "problem = NULL, waiting_since = coalesce(waiting_since, now()) WHERE contact_id = ANY($1::uuid[])",
             doubted,
-        )
-
-    async def _lock_contacts(self, connection: Connection, contacts: Sequence[UUID]) -> None:
-        await connection.execute(
-            f"SELECT 1 FROM {self.schema}.contacts WHERE contact_id = ANY($1::uuid[]) "  # noqa: S608
-            "ORDER BY contact_id FOR UPDATE",
-            list(contacts),
         )
 
 

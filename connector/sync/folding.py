@@ -1,8 +1,7 @@
 """The fold's tables: load what a batch names, store what it changed, all in the caller's transaction.
 
-Lock order, everywhere in the sync role: contact rows by contact_id, then activity rows by wamid. The fold and
-the writer would deadlock otherwise. The schema is the sink's (`hubspot`, `salesforce`); a replay plans in a
-schema of its own through the same statements.
+The order of its locks is in locks.py. The schema is the sink's (`hubspot`, `salesforce`); a replay plans in a schema
+of its own through the same statements.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from connector.errors import Transient
-from connector.events import ConversationEvent
+from connector.events import ContactMerged, ConversationEvent
 from connector.state.database import Connection
 from connector.state.offsets import store_offsets
 from connector.sync.core.fold import (
@@ -29,6 +28,7 @@ from connector.sync.core.fold import (
 )
 from connector.sync.core.holding import Hold, HoldRules, Standing, lookup_phone
 from connector.sync.holds import copy_holds
+from connector.sync.locks import lock_contacts
 from connector.sync.retirement import queue_retirements
 
 _CONTACT_COLUMNS = (
@@ -63,8 +63,10 @@ class SinkTables:
     ) -> FoldResult:
         """Fold `events` and remember `offsets`, in the caller's transaction."""
         named = [event for event, _ in events]
-        contacts = await self._load_contacts(connection, contacts_named(named))
-        activities = await self._load_activities(connection, wamids_named(named))
+        wamids = wamids_named(named)
+        merges = any(isinstance(event, ContactMerged) for event in named)
+        contacts = await self._load_contacts(connection, contacts_named(named), wamids, merges=merges)
+        activities = await self._load_activities(connection, wamids, contacts)
         result = fold(
             events,
             contacts=contacts,
@@ -82,27 +84,27 @@ class SinkTables:
         await store_offsets(connection, schema=self.schema, offsets=offsets)
         return result
 
-    async def _load_contacts(self, connection: Connection, wanted: set[UUID]) -> dict[UUID, ContactState]:
-        found: dict[UUID, ContactState] = {}
-        missing = set(wanted)
-        while missing:
-            rows = await connection.fetch(
-                f"SELECT {_CONTACT_COLUMNS} FROM {self.schema}.contacts "  # noqa: S608 - schema is ours
-                "WHERE contact_id = ANY($1::uuid[]) ORDER BY contact_id FOR UPDATE",
-                sorted(missing),
-            )
-            for row in rows:
-                found[row["contact_id"]] = _contact_state(row)
-            targets = {state.redirect_to for state in found.values() if state.redirect_to}
-            missing = {target for target in targets if target is not None and target not in found} - missing
+    async def _load_contacts(
+        self, connection: Connection, wanted: set[UUID], wamids: set[str], *, merges: bool
+    ) -> dict[UUID, ContactState]:
+        rows = await lock_contacts(
+            connection, self.schema, wanted, wamids=wamids, sharers=merges, columns=_CONTACT_COLUMNS
+        )
+        found = {row["contact_id"]: _contact_state(row) for row in rows}
+        if any(state.redirect_to and state.redirect_to not in found for state in found.values()):
+            raise _overtaken()
         return found
 
-    async def _load_activities(self, connection: Connection, wamids: set[str]) -> dict[str, ActivityState]:
+    async def _load_activities(
+        self, connection: Connection, wamids: set[str], contacts: dict[UUID, ContactState]
+    ) -> dict[str, ActivityState]:
         rows = await connection.fetch(
             f"SELECT {_ACTIVITY_COLUMNS} FROM {self.schema}.activities "  # noqa: S608
             "WHERE wamid = ANY($1::text[]) ORDER BY wamid FOR UPDATE",
             sorted(wamids),
         )
+        if any(row["contact_id"] and row["contact_id"] not in contacts for row in rows):
+            raise _overtaken()
         return {row["wamid"]: _activity_state(row) for row in rows}
 
     async def _store_contacts(self, connection: Connection, states: Sequence[ContactState]) -> None:
@@ -191,6 +193,11 @@ class SinkTables:
             now,
         )
         await queue_retirements(connection, self.schema, losers)
+
+
+def _overtaken() -> Transient:
+    # Somebody was merged between the look at the rows and their locks: further locks would be out of order.
+    return Transient("A merge was stored at the same moment; nothing of this batch was.", retry_after=0.05)
 
 
 def _all_inserted(inserted: int, wanted: int) -> None:

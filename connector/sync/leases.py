@@ -78,6 +78,6 @@ async def _renew(
 async def _give_back(pool: asyncpg.Pool, claims: Claims, contacts: Sequence[UUID]) -> None:
     try:
         async with transaction(pool) as connection:
-            await claims.release(connection, contacts)
+            await claims.give_back(connection, contacts)
     except ConnectorError:
         log.info("leases could not be given back; they run out by themselves", sink=claims.schema)

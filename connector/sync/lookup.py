@@ -36,7 +36,8 @@ from connector.sync.core.adoption import AdoptionRule, Choice, Outcome, choose, 
 from connector.sync.core.holding import Hold
 from connector.sync.holds import copy_holds, look_again
 from connector.sync.leases import HeldLease, held, lease_seconds
-from connector.sync.records import find_owners
+from connector.sync.locks import lock_contacts
+from connector.sync.records import owners_among
 from connector.sync.rest import rest
 from connector.telemetry import metrics
 from connector.telemetry.health import StageHealth
@@ -139,7 +140,7 @@ class Lookups:
             found = await self._search(people, lease)
             async with transaction(self._pool) as connection:
                 if found is None:
-                    await self._claims.release(connection, holding)
+                    await self._claims.give_back(connection, holding)
                     return 0
                 await self._settle(connection, list(zip(people, found, strict=True)))
         return len(people)
@@ -206,15 +207,15 @@ class Lookups:
         self, connection: Connection, found: Sequence[tuple[_Person, Sequence[CandidateContact]]]
     ) -> None:
         """Adopt, or note that there is nothing to adopt. Whose number or record changed meanwhile is looked up anew."""
-        rows = await connection.fetch(
-            f"SELECT contact_id, phone, record_id, held, erased FROM {self._schema}.contacts "  # noqa: S608
-            "WHERE contact_id = ANY($1::uuid[]) AND redirect_to IS NULL ORDER BY contact_id FOR UPDATE",
+        rows = await lock_contacts(
+            connection,
+            self._schema,
             [person.contact_id for person, _ in found],
+            record_ids={item.record_id for _, items in found for item in items},
+            columns="contact_id, phone, record_id, redirect_to, shared, held, erased",
         )
-        now = {row["contact_id"]: row for row in rows}
-        owners = await find_owners(
-            connection, self._schema, {item.record_id for _, items in found for item in items}
-        )
+        now = {row["contact_id"]: row for row in rows if row["redirect_to"] is None}
+        owners = owners_among(rows)
         settled: list[tuple[_Person, Choice, Hold | None]] = []
         for person, candidates in found:
             row = now.get(person.contact_id)

@@ -7,8 +7,9 @@ owner's facts and key are said anew, because the write that found out has said t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -27,16 +28,13 @@ class WrittenContact:
     digest: str
 
 
-async def find_owners(connection: Connection, schema: str, record_ids: Collection[str]) -> dict[str, UUID]:
-    """Record id → the contact that it belongs to."""
-    if not record_ids:
-        return {}
-    rows = await connection.fetch(
-        f"SELECT record_id, contact_id FROM {schema}.contacts WHERE record_id = ANY($1::text[]) "  # noqa: S608 - ours
-        "AND redirect_to IS NULL AND NOT shared",
-        sorted(record_ids),
-    )
-    return {row["record_id"]: row["contact_id"] for row in rows}
+def owners_among(rows: Iterable[Any]) -> dict[str, UUID]:
+    """Record id → the contact that it belongs to, of locked rows with contact_id, record_id, redirect_to, shared."""
+    return {
+        row["record_id"]: row["contact_id"]
+        for row in rows
+        if row["record_id"] is not None and row["redirect_to"] is None and not row["shared"]
+    }
 
 
 async def store_written(

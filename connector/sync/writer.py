@@ -167,17 +167,19 @@ class Writer:
         creates = [item for item in creates if item.claimed.wamid in begun]
         written, lost = await self._write_activities(creates, plan, lease)
         messages += written
-        homeless = {item.wamid for item in messages if isinstance(item.result, Gone)}
+        gone = {item.wamid for item in messages if isinstance(item.result, Gone)}
+        homeless = {
+            item.claimed.contact_id: item.activity.contact_record_id
+            for item in creates
+            if item.claimed.wamid in gone
+        }
         async with transaction(self._pool) as connection:
-            await self._claims.begin_again(connection, lost)
             await self._claims.settle_activities(
-                connection, messages, release=[contact.contact_id for contact in claim.contacts]
-            )
-            # The contact record that these should hang on is not there: merged by a person, deleted or erased.
-            # Writing the contact itself finds out which, and the record that lives on.
-            await self._claims.doubt_records(
                 connection,
-                sorted({item.claimed.contact_id for item in creates if item.claimed.wamid in homeless}),
+                messages,
+                lost=lost,
+                homeless=homeless,
+                release=[contact.contact_id for contact in claim.contacts],
             )
             await self._bury(connection, [(item.wamid, item.version, item.result) for item in messages])
         self._count("contact", [item.result for item in people])
