@@ -1,0 +1,179 @@
+"""The consent ledger: acts → what a person allows, per purpose. Pure, commutative and idempotent.
+
+Four registers a person and purpose hold the latest act of each kind, and nothing else is needed to know the standing:
+
+* `denied`: no more of this. Anybody may say it: the person, WhatsApp, the CRM, an operator.
+* `granted`: yes, by the person, with evidence. Only such an act, and only a later one, undoes a denial.
+* `reported`: yes, as somebody told us (CRM property, import without evidence). It holds until something is said.
+* `withdrawn`: not known any more. It ends a grant and is no denial.
+
+Registers belong to the contact that the event named, and are never moved when people are merged: `standing` looks at
+all that became one person. Across a merge only what was granted after it undoes what was denied before, so the most
+restrictive standing wins at a merge, in whichever order acts and merge are learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import UUID
+
+from connector.events.triggers import ConsentState
+
+ConsentPurpose = Literal["marketing", "utility"]
+PURPOSES: tuple[ConsentPurpose, ...] = ("marketing", "utility")
+ConsentSource = Literal[
+    "keyword",
+    "button",
+    "user_preferences",
+    "error_131050",
+    "crm_property",
+    "api",
+    "import",
+    "operator",
+    "click",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Act:
+    """One thing that was said about one purpose. `act_id`: of the event, so that the same act is one act."""
+
+    act_id: str
+    purpose: ConsentPurpose
+    state: ConsentState
+    at: datetime
+    """When the person acted, UTC."""
+    source: ConsentSource
+    by_person: bool = False
+    evidence: str = ""
+
+    @property
+    def convincing(self) -> bool:
+        """Whether it can undo a denial: the person did it, and that can be shown."""
+        return self.by_person and bool(self.evidence.strip())
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """By time; acts of the same moment by id."""
+        return self.at, self.act_id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registers:
+    """What is remembered of one contact and one purpose: the latest act of each kind."""
+
+    denied: Act | None = None
+    granted: Act | None = None
+    reported: Act | None = None
+    withdrawn: Act | None = None
+
+
+NOTHING_SAID = Registers()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """What counts now, and the act that decided it (None: nobody ever said anything)."""
+
+    state: ConsentState
+    act: Act | None = None
+
+
+NOBODY_ASKED = Standing(state="unknown")
+
+
+def recorded(registers: Registers, act: Act) -> Registers:
+    """The registers after one more act."""
+    match act.state:
+        case "denied":
+            return replace(registers, denied=_later(registers.denied, act))
+        case "unknown":
+            return replace(registers, withdrawn=_later(registers.withdrawn, act))
+    if act.convincing:
+        return replace(registers, granted=_later(registers.granted, act))
+    return replace(registers, reported=_later(registers.reported, act))
+
+
+def united(one: Registers, other: Registers) -> Registers:
+    """Two halves of the same contact's and purpose's registers, as one."""
+    return Registers(
+        **{
+            item.name: _latest([getattr(one, item.name), getattr(other, item.name)])
+            for item in fields(Registers)
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConsentLedger:
+    """All that one person said for one purpose, under every contact id they had.
+
+    `merged_at`: when a contact id was merged into the person (its `contact.merged` event); the surviving id has none.
+    """
+
+    members: Mapping[UUID, Registers] = field(default_factory=dict)
+    merged_at: Mapping[UUID, datetime] = field(default_factory=dict)
+
+    def with_act(self, contact_id: UUID, act: Act) -> ConsentLedger:
+        """The ledger after an act. `contact_id`: the one the act's event names, redirects not applied."""
+        registers = recorded(self.members.get(contact_id, NOTHING_SAID), act)
+        return replace(self, members={**self.members, contact_id: registers})
+
+    def with_merge(self, loser_id: UUID, *, at: datetime) -> ConsentLedger:
+        """The ledger after the news that a contact id is the same person."""
+        known = self.merged_at.get(loser_id, at)
+        return replace(self, merged_at={**self.merged_at, loser_id: max(known, at)})
+
+    def standing(self) -> Standing:
+        """What counts: denied, unless every denial was undone; then granted, unless that was withdrawn."""
+        denials = [(owner, said.denied) for owner, said in self.members.items() if said.denied]
+        grants = [(owner, said.granted) for owner, said in self.members.items() if said.granted]
+        open_denials = [
+            denial for owner, denial in denials if not any(self._undoes(g, owner, denial) for g in grants)
+        ]
+        if denial := _latest(open_denials):
+            return Standing(state="denied", act=denial)
+        told = [(owner, said.reported) for owner, said in self.members.items() if said.reported]
+        after_denials = _last_time(act for _, act in denials)
+        # What was only reported before a denial does not come back to life once the denial is undone.
+        yes = grants + [(owner, act) for owner, act in told if act.at > after_denials]
+        withdrawals = [(owner, said.withdrawn) for owner, said in self.members.items() if said.withdrawn]
+        if withdrawn := _latest(
+            act for owner, act in withdrawals if not any(self._undoes(grant, owner, act) for grant in yes)
+        ):
+            return Standing(state="unknown", act=withdrawn)
+        if granted := _latest(act for _, act in yes):
+            return Standing(state="granted", act=granted)
+        return NOBODY_ASKED
+
+    def _undoes(self, grant: tuple[UUID, Act], owner: UUID, earlier: Act) -> bool:
+        giver, act = grant
+        if act.at <= earlier.at:
+            return False
+        return giver == owner or act.at > self._joined(giver, owner)
+
+    def _joined(self, one: UUID, other: UUID) -> datetime:
+        """Since when two contact ids are known to be one person."""
+        return max(self.merged_at.get(one, _ALWAYS), self.merged_at.get(other, _ALWAYS))
+
+
+_ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _later(known: Act | None, act: Act) -> Act:
+    return act if known is None or act.order > known.order else known
+
+
+def _latest(acts: Iterable[Act | None]) -> Act | None:
+    found: Act | None = None
+    for act in acts:
+        if act is not None:
+            found = _later(found, act)
+    return found
+
+
+def _last_time(acts: Iterable[Act]) -> datetime:
+    return max((act.at for act in acts), default=_ALWAYS)

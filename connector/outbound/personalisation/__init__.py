@@ -1,0 +1,1 @@
+"""Parameters of a template from what the CRM knows: mapping, formats, language."""

@@ -1,0 +1,73 @@
+"""What the business decided about its sends: the numbers that the policies judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import time, timedelta
+from typing import Literal
+
+from connector.events.triggers import Purpose
+
+ConsentNeeded = Literal["granted", "not_denied"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """At most `count` messages to one person in any `period`."""
+
+    count: int
+    period: timedelta
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuietHours:
+    """From `start` until `end` on the recipient's clock nothing is sent, and not at all on `days`.
+
+    `end` at or before `start` is the next morning. `days`: 0 Monday … 6 Sunday.
+    """
+
+    start: time = time(21, 0)
+    end: time = time(8, 0)
+    days: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateRules:
+    """The rules of one deployment. Authentication has no consent, no cap and no quiet hours: somebody waits for it."""
+
+    consent: Mapping[Purpose, ConsentNeeded] = field(
+        default_factory=lambda: {"marketing": "granted", "utility": "not_denied"}
+    )
+    """Meta asks for an opt-in before any message; one given elsewhere covers utility until the person says no."""
+    caps: Mapping[Purpose, tuple[Cap, ...]] = field(
+        default_factory=lambda: {
+            "marketing": (Cap(1, timedelta(days=1)), Cap(3, timedelta(days=7))),
+            "utility": (Cap(10, timedelta(days=1)),),
+        }
+    )
+    quiet: Mapping[Purpose, QuietHours] = field(default_factory=lambda: {"marketing": QuietHours()})
+    fallback_zone: str = "UTC"
+    """The clock of people whose country is not known."""
+    duplicate_within: Mapping[Purpose, timedelta] = field(
+        default_factory=lambda: {"marketing": timedelta(days=7), "utility": timedelta(hours=1)}
+    )
+    """The same content to the same person is sent once in this time."""
+    longest_lag: Mapping[Purpose, timedelta] = field(
+        default_factory=lambda: {"marketing": timedelta(seconds=5), "utility": timedelta(seconds=60)}
+    )
+    """How far the consent folds may be behind the log."""
+    templates_stale_after: timedelta = timedelta(hours=6)
+    """Templates not read from Meta for so long are not trusted for marketing and utility."""
+    unreachable_for: timedelta = timedelta(days=7)
+    """How long a person counts as not on WhatsApp after WhatsApp said so (131026)."""
+    marketing_refused_for: timedelta = timedelta(hours=24)
+    """How long marketing to a person rests after WhatsApp's per-user limit (131049: at least 24 h)."""
+    us_marketing: bool = False
+    """Whether marketing to United States numbers is tried. WhatsApp does not deliver it since April 2025."""
+    look_again: timedelta = timedelta(seconds=5)
+    """When to judge again what waits for something that is usually over in seconds."""
+    look_again_later: timedelta = timedelta(minutes=5)
+    """When to judge again what waits for a person or for Meta, and has no known end."""
+    held_for_quality: frozenset[Purpose] = frozenset({"marketing"})
+    """What a number of RED quality does not send."""
