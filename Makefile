@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench storm up lock schemas clean
+.PHONY: help demo test check bench storm chaos up lock schemas clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ bench: $(STAMP) ## Measure a backlog of 10,000 updates and write docs/performanc
 
 storm: $(STAMP) ## Post 10,000 damaged webhooks and judge what became of them
 	@$(BIN)/python tests/storm.py --count 10000
+
+chaos: $(STAMP) ## Kill, cut off and overload the connector for about an hour and write docs/reliability.md; ROWS=1,2 plays some
+	@$(BIN)/python tests/chaos/run_chaos.py --rows "$(ROWS)"
 
 up: $(STAMP) ## Start the whole stack here, with the simulators
 	@$(BIN)/connector up --sandbox

@@ -104,6 +104,7 @@ def conversations(
     outbound: int = 0,
     number: BusinessNumber | None = None,
     start: int = 1_790_000_000,
+    first: int = 0,
 ) -> Conversations:
     """Return `messages` inbound messages of `people` persons, and statuses of `outbound` messages to them.
 
@@ -111,16 +112,18 @@ def conversations(
     seconds from `start` (Unix seconds), so that some share a timestamp. With at least as many messages as
     people everybody writes; a person of whom no message came is not expected in the CRM.
 
+    `first` is the number of the first person: streams whose numbers do not overlap are of other people.
+
     Raises:
-        ValueError: more than 90,000 people, whose numbers would not be distinct.
+        ValueError: numbers beyond 90,000, which would not be distinct.
 
     """
-    if not 1 <= people <= MOST_PEOPLE:
-        msg = f"conversations need 1 to {MOST_PEOPLE} people, not {people}"
+    if not (people >= 1 and first >= 0 and first + people <= MOST_PEOPLE):
+        msg = f"conversations need 1 to {MOST_PEOPLE} people, not {people} from number {first} on"
         raise ValueError(msg)
     random = Random(f"conversations {seed}")
     business = number or BusinessNumber()
-    speakers = [_speaker(place, random) for place in range(people)]
+    speakers = [_speaker(place, random) for place in range(first, first + people)]
     turns = [place % people for place in range(min(people, messages))]
     turns += [random.randrange(people) for _ in range(messages - len(turns))]
     events = [("message", turn) for turn in turns]

@@ -1,0 +1,115 @@
+"""`make chaos`: play the rows at full size, print each with its bars, and write docs/reliability.md.
+
+`--rows 1,2` plays some and keeps the others' sections of the report. The exit status is 1 when a bar was not held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import chaos_report
+import row_broker_away
+import row_crm_away
+import row_database_away
+import row_killed_roles
+import row_lost_answers
+import row_redelivered
+import row_workers_come_and_go
+from chaos_figures import Figure, Outcome, Row
+
+_MODULES = (
+    row_killed_roles,
+    row_lost_answers,
+    row_redelivered,
+    row_broker_away,
+    row_database_away,
+    row_crm_away,
+    row_workers_come_and_go,
+)
+ROWS: dict[int, Row] = {module.ROW.number: module.ROW for module in _MODULES}
+
+# Both are long waits under little load: side by side they take as long as one of them.
+_SIDE_BY_SIDE = (6, 7)
+
+
+async def measure(row: Row, *, seed: int, folder: Path) -> Outcome:
+    """Play one row; what goes wrong with the play itself is its outcome too."""
+    at, began = datetime.now(UTC), time.monotonic()
+    figures: Sequence[Figure] = ()
+    error = ""
+    data_dir = folder / f"row-{row.number}"
+    try:
+        figures = await row.run(data_dir, seed)
+    except Exception:  # noqa: BLE001 - a row that cannot be judged has failed, and the others go on
+        error = "".join(traceback.format_exc().splitlines(keepends=True)[-12:])
+    outcome = Outcome(
+        row=row, seed=seed, at=at, seconds=time.monotonic() - began, figures=figures, error=error
+    )
+    _show(outcome)
+    return outcome
+
+
+def _show(outcome: Outcome) -> None:
+    verdict = "held" if outcome.held else "FAILED"
+    print(f"\n{outcome.row.number:>2}. {outcome.row.title}: {verdict} ({outcome.seconds:,.0f} s)")
+    for figure in outcome.figures:
+        mark = " " if not figure.bar else "✓" if figure.held else "✗"
+        print(f"  {mark} {figure.name}: {figure.seen}" + (f"   [{figure.bar}]" if figure.bar else ""))
+    if outcome.error:
+        print(outcome.error)
+    sys.stdout.flush()
+
+
+async def play(numbers: Sequence[int], *, seed: int, folder: Path, command: str, write: bool) -> bool:
+    """Play these rows; whether all of them held."""
+    lanes: list[list[int]] = []
+    for number in numbers:
+        if number in _SIDE_BY_SIDE and lanes and lanes[-1][0] in _SIDE_BY_SIDE:
+            lanes[-1].append(number)
+        else:
+            lanes.append([number])
+    held = True
+    for lane in lanes:
+        measured = [measure(ROWS[number], seed=seed, folder=folder) for number in lane]
+        outcomes = await asyncio.gather(*measured)
+        if write:  # after each lane: a run that is broken off has told what it knows
+            chaos_report.record(outcomes, command=command)
+        held = held and all(outcome.held for outcome in outcomes)
+    return held
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", default="", help="numbers, comma-separated; all when empty")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--no-report", action="store_true", help="print only; leave docs/reliability.md alone"
+    )
+    parser.add_argument("--keep", type=Path, help="keep data and logs in this folder")
+    asked = parser.parse_args()
+    numbers = sorted({int(part) for part in asked.rows.split(",") if part.strip()} or ROWS)
+    if unknown := [number for number in numbers if number not in ROWS]:
+        parser.error(f"there is no row {unknown[0]}; there are {', '.join(map(str, ROWS))}")
+    folder = asked.keep or Path(tempfile.mkdtemp(prefix="connector-chaos-"))
+    command = "make chaos" + (f" ROWS={asked.rows}" if asked.rows else "")
+    try:
+        held = asyncio.run(
+            play(numbers, seed=asked.seed, folder=folder, command=command, write=not asked.no_report)
+        )
+    finally:
+        if asked.keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
