@@ -20,11 +20,12 @@ from connector.sandbox.hubspot.records import PERSON
 from connector.sandbox.journal import Journal
 from connector.sandbox.salesforce.config import PERSON_USER_ID
 from connector.sandbox.salesforce.transactions import Transaction
-from connector.settings import HubSpotSettings, SalesforceSettings, SyncSettings
+from connector.settings import HubSpotSettings, SalesforceSettings, StreamSettings, SyncSettings
 from connector.state.database import close_pool, open_pool
 from connector.streams.codec import encode
 from connector.streams.outcomes import Record
 from connector.sync.agent import SyncStage
+from connector.sync.core.mapping import SyncMapping
 from connector.sync.writer import Writer
 from connector.telemetry.health import StageHealth
 from connector.topics import CONVERSATION_EVENTS
@@ -142,16 +143,25 @@ class SinkWorld:
         self._offset = 0
         self.restart(settings)
 
-    def restart(self, settings: SyncSettings) -> None:
+    def restart(
+        self,
+        settings: SyncSettings,
+        *,
+        mapping: SyncMapping | None = None,
+        limits: StreamSettings | None = None,
+    ) -> None:
         """The process starts anew, with these settings."""
         self.stop = asyncio.Event()
+        self.health = StageHealth("writer")
         wake = asyncio.Event()
         self.writer = Writer(
             crm=self.crm,
             pool=self.pool,
             settings=settings,
+            limits=limits,
             calls_in_flight=4,
-            health=StageHealth("writer"),
+            health=self.health,
+            mapping=mapping,
             stop=self.stop,
             wake=wake,
             default_region=self._region,

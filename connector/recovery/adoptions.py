@@ -83,3 +83,5 @@ def held_because(held: str, sink: str) -> str:
             return f"the person's record was deleted in {sink}: it is made again when they write again"
         case Hold.ERASED:
             return f"the person was erased in {sink}: never made again, unless a person enters them there"
+        case Hold.REFUSED:
+            return f"blocked: {sink} refuses the person it belongs to; connector trace --contact says why"

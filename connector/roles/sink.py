@@ -53,6 +53,7 @@ async def run_sink(
         crm=crm,
         pool=pool,
         settings=settings.sync,
+        limits=settings.streams,
         calls_in_flight=calls_in_flight,
         health=writing,
         stop=stop,

@@ -10,6 +10,12 @@ from connector.streams.outcomes import Dead, Outcome
 
 _WINDOW = 1000  # records
 
+_LEFT = "Nothing of this batch was acknowledged."
+_ADVICE = (
+    "roll back or repair the deploy; if the data really is bad, raise CONNECTOR_STREAMS__DEAD_LETTER_RUN and "
+    "CONNECTOR_STREAMS__DEAD_LETTER_SHARE and restart the role"
+)
+
 
 class DeadLetterLimit:
     """Counts dead letters among acknowledged records and refuses a batch that would pass a limit.
@@ -19,9 +25,13 @@ class DeadLetterLimit:
     the batch acknowledged, as Arroyo's dead-letter-queue limit does.
     """
 
-    def __init__(self, *, stage: str, run: int, share: float) -> None:
-        """`run`: dead letters in a row; `share`: of the last 1,000 records."""
+    def __init__(
+        self, *, stage: str, run: int, share: float, left: str = _LEFT, advice: str = _ADVICE
+    ) -> None:
+        """`run`: dead letters in a row; `share`: of the last 1,000 records; `left`: the state the data is in then."""
         self._stage = stage
+        self._left = left
+        self._advice = advice
         self._run = run
         self._most = round(share * _WINDOW)
         self._recent: deque[bool] = deque(maxlen=_WINDOW)
@@ -52,7 +62,5 @@ class DeadLetterLimit:
     def _stop(self, how_many: str, last: Dead | None) -> Terminal:
         example = f"; the last one: {last.cause}: {last.reason}" if last else ""
         return Terminal(
-            f"{self._stage} would declare {how_many} dead{example}. Nothing of this batch was acknowledged.",
-            advice="roll back or repair the deploy; if the data really is bad, raise "
-            "CONNECTOR_STREAMS__DEAD_LETTER_RUN and CONNECTOR_STREAMS__DEAD_LETTER_SHARE and restart the role",
+            f"{self._stage} would declare {how_many} dead{example}. {self._left}", advice=self._advice
         )

@@ -17,6 +17,7 @@ from connector.crm.port import Crm, Later, Unknown, WriteResult
 from connector.errors import ConnectorError, Terminal, Transient, Uncertain
 from connector.streams.backoff import backoff
 from connector.sync.leases import HeldLease
+from connector.sync.refusals import RefusalLimit
 from connector.telemetry import metrics
 from connector.telemetry.health import StageHealth
 
@@ -50,15 +51,31 @@ class CallRunner:
         call: Callable[[Sequence[Item]], Awaitable[Sequence[WriteResult]]],
         *,
         lease: HeldLease,
+        limit: RefusalLimit | None = None,
     ) -> list[tuple[Item, WriteResult]]:
         """One result an item. A call that failed as a whole gives each of its items `Later`, or `Unknown` when
         the CRM may have acted; it also pauses the sink, so that fresh items go first when the CRM is back.
+        Refusals beyond `limit` are `Later` and stop the line: one item at a time tries whether it is mended.
         """
         results: list[tuple[Item, WriteResult]] = []
-        for start in range(0, len(items), per_call):
-            chunk = items[start : start + per_call]
-            results.extend(zip(chunk, await self._one(chunk, call, lease), strict=True))
-        return results
+        while len(results) < len(items) and self.pause <= 0:
+            size = 1 if limit is not None and limit.passed else per_call
+            chunk = items[len(results) : len(results) + size]
+            answers = await self._one(chunk, call, lease)
+            if limit is not None:
+                answers = self._judge(answers, limit)
+            results.extend(zip(chunk, answers, strict=True))
+        paused = Later(reason="The CRM is paused after a failure.", retry_after=0.0)
+        return results + [(item, paused) for item in items[len(results) :]]
+
+    def _judge(self, answers: Sequence[WriteResult], limit: RefusalLimit) -> Sequence[WriteResult]:
+        kept, stop = limit.judge(answers)
+        if stop is not None:
+            self._health.line_stopped(reason=stop.message, advice=stop.advice, by=limit.name)
+            self._pause(self._stopped_retry, stop.message)
+        elif not limit.passed:
+            self._health.line_resumed(by=limit.name)
+        return kept
 
     async def _one(
         self,
@@ -68,8 +85,6 @@ class CallRunner:
     ) -> Sequence[WriteResult]:
         started = time.perf_counter()
         try:
-            if self.pause > 0:
-                raise Transient("The CRM is paused after a failure.", retry_after=self.pause)
             lease.must_outlast(self._crm.request_timeout)
             results = await call(chunk)
         except ConnectorError as error:
@@ -98,8 +113,11 @@ class CallRunner:
             if isinstance(error, Transient) and error.retry_after is not None:
                 seconds = max(error.retry_after, 0.05)
             self._health.waiting(self._crm.name, reason=error.message, advice=error.advice)
+        self._pause(seconds, error.message)
+
+    def _pause(self, seconds: float, reason: str) -> None:
         self._paused_until = time.monotonic() + seconds
-        log.info("sink pauses", sink=self._crm.name, seconds=round(seconds, 2), reason=error.message)
+        log.info("sink pauses", sink=self._crm.name, seconds=round(seconds, 2), reason=reason)
 
     def succeeded(self) -> None:
         """The CRM answers."""

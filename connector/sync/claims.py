@@ -24,6 +24,7 @@ from connector.crm.port import Gone, Later, Refused, Unknown, WriteResult, Writt
 from connector.state.database import Connection
 from connector.sync.core.activities import ActivityFacts
 from connector.sync.core.contacts import ContactFacts
+from connector.sync.holds import copy_holds
 from connector.sync.locks import lock_contacts
 from connector.sync.losses import lose_records
 from connector.sync.records import WrittenContact, owners_among, store_written
@@ -121,7 +122,7 @@ class Claims:
                     AND a.not_before <= now()
                     AND (a.intent_at IS NULL OR a.intent_at <= now() - make_interval(secs => $2))
                     AND c.lease_until <= now() AND c.redirect_to IS NULL AND a.held IS NULL AND c.held IS NULL
-                    AND (c.record_id IS NOT NULL OR (c.problem IS NULL AND c.not_before <= now()))
+                    AND (c.record_id IS NOT NULL OR c.not_before <= now())
                   ORDER BY a.priority, a.fresh_at {order} LIMIT $1)
                 UNION ALL
                 (SELECT contact_id, priority, fresh_at FROM {schema}.contacts
@@ -201,13 +202,17 @@ class Claims:
         )
         refused = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Refused)]
         if refused:
-            await connection.execute(
-                f"UPDATE {self.schema}.contacts AS t SET problem = n.problem, attempts = 0 "  # noqa: S608
-                "FROM unnest($1::uuid[], $2::text[]) AS n (contact_id, problem) "
-                "WHERE t.contact_id = n.contact_id",
+            # A newer version, folded during the call, has not been refused: it is tried.
+            rows = await connection.fetch(
+                f"UPDATE {self.schema}.contacts AS t SET problem = n.problem, attempts = 0, "  # noqa: S608
+                "held = CASE WHEN t.record_id IS NULL AND t.held IS NULL THEN 'refused' ELSE t.held END "
+                "FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS n (contact_id, problem, version) "
+                "WHERE t.contact_id = n.contact_id AND t.desired_version = n.version RETURNING t.contact_id",
                 [outcome.contact_id for outcome, _ in refused],
                 [f"{result.cause}: {result.reason}" for _, result in refused],
+                [outcome.version for outcome, _ in refused],
             )
+            await copy_holds(connection, self.schema, [row["contact_id"] for row in rows])
         gone = [(item.contact_id, item.result) for item in outcomes if isinstance(item.result, Gone)]
         await lose_records(
             connection, self.schema, {contact_id: result.erased for contact_id, result in gone}
@@ -303,17 +308,16 @@ class Claims:
                 [outcome.digest for outcome, _ in written],
                 [outcome.found_in_doubt for outcome, _ in written],
             )
-        refused = [
-            (outcome.wamid, f"{outcome.result.cause}: {outcome.result.reason}")
-            for outcome in outcomes
-            if isinstance(outcome.result, Refused)
-        ]
+        refused = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Refused)]
         if refused:
             await connection.execute(
-                f"UPDATE {self.schema}.activities AS t SET problem = n.problem, intent_at = NULL, attempts = 0 "  # noqa: S608
-                "FROM unnest($1::text[], $2::text[]) AS n (wamid, problem) WHERE t.wamid = n.wamid",
-                [wamid for wamid, _ in refused],
-                [problem for _, problem in refused],
+                f"UPDATE {self.schema}.activities AS t SET intent_at = NULL, attempts = 0, "  # noqa: S608
+                "problem = CASE WHEN t.desired_version = n.version THEN n.problem END "
+                "FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n (wamid, problem, version) "
+                "WHERE t.wamid = n.wamid",
+                [outcome.wamid for outcome, _ in refused],
+                [f"{result.cause}: {result.reason}" for _, result in refused],
+                [outcome.version for outcome, _ in refused],
             )
         later = [outcome for outcome in outcomes if isinstance(outcome.result, Later | Gone)]
         if later:

@@ -44,14 +44,14 @@ async def apply_rules(connection: Connection, schema: str, rules: HoldRules) -> 
     changed = await connection.fetch(
         f"""
         WITH judged AS (
-            SELECT contact_id, held, erased, record_id, phone, looked_up_phone,
+            SELECT contact_id, held, erased, record_id, phone, looked_up_phone, problem,
                    ltrim(coalesce(phone, ''), '+') = ANY($1::text[]) OR facts->'bsuid'->>0 = ANY($1::text[]) AS ignored
               FROM {schema}.contacts WHERE redirect_to IS NULL
         ), decided AS (
             SELECT contact_id, held, CASE
                 WHEN ignored THEN 'ignored'
                 WHEN record_id IS NOT NULL THEN NULL
-                WHEN held = 'deleted' THEN held
+                WHEN held = 'deleted' OR held = 'refused' AND problem IS NOT NULL THEN held
                 WHEN phone IS DISTINCT FROM looked_up_phone AND phone IS NOT NULL THEN 'lookup'
                 WHEN erased THEN 'erased'
                 WHEN NOT $2 THEN 'unknown'

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -18,13 +19,14 @@ import structlog
 
 from connector.crm.port import Crm, Gone, Later, Refused, Unknown, WriteResult, Written
 from connector.errors import ConnectorError
-from connector.settings import SyncSettings
+from connector.settings import StreamSettings, SyncSettings
 from connector.state.database import Connection, transaction
 from connector.streams.backoff import backoff
 from connector.streams.outgoing import queue_outgoing
 from connector.sync.backlog import waiting
 from connector.sync.calls import CallRunner
 from connector.sync.claims import ActivityOutcome, Claim, Claims, ContactOutcome
+from connector.sync.commit import commit
 from connector.sync.core.file_links import FileLinks
 from connector.sync.core.holding import HoldRules
 from connector.sync.core.mapping import SyncMapping
@@ -33,7 +35,7 @@ from connector.sync.leases import HeldLease, held, lease_seconds
 from connector.sync.lookup import LookupRules, Lookups
 from connector.sync.mapping import built_in
 from connector.sync.plan import ActivityPlan, PlannedActivity, PlannedContact, plan_activities, plan_contact
-from connector.sync.refusals import refusal_letter
+from connector.sync.refusals import RefusalLimit, refusal_letter
 from connector.sync.rest import rest
 from connector.sync.retirement import queue_retirements, retire_one
 from connector.telemetry import metrics
@@ -41,9 +43,12 @@ from connector.telemetry.health import StageHealth
 
 log = structlog.get_logger(__name__)
 
+_Result = TypeVar("_Result")
+
 _IDLE_POLL = 1.0  # seconds; another replica's fold does not wake us, its items are seen at the next look
 _MEASURE_EVERY = 2.0  # seconds
 _LOOKUPS = 2  # vain look-ups after which a create in doubt is repeated, where no unique key guards it
+_REFUSED_AGAIN = 3  # times `stopped_retry`, so that each look at a stopped line tries another item
 _OLDEST_SHARE = 5  # every so many claims starts at the oldest, so that no conversation waits for ever
 
 
@@ -56,6 +61,7 @@ class Writer:
         crm: Crm,
         pool: asyncpg.Pool,
         settings: SyncSettings,
+        limits: StreamSettings | None = None,
         calls_in_flight: int,
         health: StageHealth,
         stop: asyncio.Event,
@@ -74,6 +80,15 @@ class Writer:
         self._settings = settings
         self._claims = Claims(schema=crm.name)
         self._calls = CallRunner(crm, health=health, stopped_retry=settings.stopped_retry)
+        self._refused_contacts, self._refused_activities = (
+            RefusalLimit(
+                stage=self.stage,
+                kind=kind,
+                settings=limits or StreamSettings(),
+                retry_after=_REFUSED_AGAIN * settings.stopped_retry,
+            )
+            for kind in ("contacts", "activities")
+        )
         self._holds = HoldRules.of(create_contacts=settings.create_contacts, ignore=settings.ignore)
         self._lookups = Lookups(
             crm=crm,
@@ -153,16 +168,19 @@ class Writer:
         )
         found, absent = await self._look_up(plan.in_doubt, lease)
         creates = [*plan.creates, *absent]
-        async with transaction(self._pool) as connection:
+
+        async def settle_contacts(connection: Connection) -> set[str]:
             await self._claims.settle_contacts(connection, people)
             # A contact that was merged while its first write was under way leaves a record over.
             await queue_retirements(connection, self._claims.schema, [item.contact_id for item in people])
-            begun = await self._claims.begin_creates(
-                connection, [item.claimed for item in creates], records=records
-            )
             await self._bury(
                 connection, [(str(item.contact_id), item.version, item.result) for item in people]
             )
+            return await self._claims.begin_creates(
+                connection, [item.claimed for item in creates], records=records
+            )
+
+        begun = await self._commit(settle_contacts, lease)
         messages = [*found, *(_outcome(item, _known(item)) for item in plan.unchanged)]
         creates = [item for item in creates if item.claimed.wamid in begun]
         written, lost = await self._write_activities(creates, plan, lease)
@@ -173,7 +191,8 @@ class Writer:
             for item in creates
             if item.claimed.wamid in gone
         }
-        async with transaction(self._pool) as connection:
+
+        async def settle_activities(connection: Connection) -> None:
             await self._claims.settle_activities(
                 connection,
                 messages,
@@ -182,9 +201,18 @@ class Writer:
                 release=[contact.contact_id for contact in claim.contacts],
             )
             await self._bury(connection, [(item.wamid, item.version, item.result) for item in messages])
+
+        await self._commit(settle_activities, lease)
         self._count("contact", [item.result for item in people])
         self._count("activity", [item.result for item in messages])
         return len(people) + len(messages)
+
+    async def _commit(self, work: Callable[[Connection], Awaitable[_Result]], lease: HeldLease) -> _Result:
+        """Store what the CRM answered, through a restart of the database, while nobody else may write these items.
+
+        What cannot be stored in that time is found out anew: contacts are upserted again, creates are looked up.
+        """
+        return await commit(self._pool, work, until=lambda: 0.0 if self._stop.is_set() else lease.until)
 
     async def _write_contacts(
         self, claim: Claim, lease: HeldLease
@@ -201,7 +229,9 @@ class Writer:
             (item, Written(record_id=records[item.claimed.contact_id])) for item in planned if item.unchanged
         ]
         ahead = [item for item in planned if not item.unchanged]
-        written += await self._calls.run(ahead, self.crm.contacts_per_call, upsert, lease=lease)
+        written += await self._calls.run(
+            ahead, self.crm.contacts_per_call, upsert, lease=lease, limit=self._refused_contacts
+        )
         for item, result in written:
             if isinstance(result, Written):
                 records[item.claimed.contact_id] = result.record_id
@@ -260,8 +290,9 @@ class Writer:
         async def change(chunk: Sequence[PlannedActivity]) -> Sequence[WriteResult]:
             return await self.crm.update_activities([item.change for item in chunk])
 
-        created = await self._calls.run(creates, self.crm.activities_per_call, create, lease=lease)
-        changed = await self._calls.run(plan.changes, self.crm.activities_per_call, change, lease=lease)
+        size, limit = self.crm.activities_per_call, self._refused_activities
+        created = await self._calls.run(creates, size, create, lease=lease, limit=limit)
+        changed = await self._calls.run(plan.changes, size, change, lease=lease, limit=limit)
         outcomes: list[ActivityOutcome] = []
         lost: list[str] = []
         for item, result in created:
@@ -338,6 +369,9 @@ class Writer:
             except ConnectorError:
                 log.debug("the waiting items could not be counted")  # the drains say why
             else:
+                if self.items_waiting == 0:  # what stopped here may have been mended and written elsewhere
+                    for limit in (self._refused_contacts, self._refused_activities):
+                        self._health.line_resumed(by=limit.name)
                 metrics.ITEMS_WAITING.labels(self.crm.name).set(self.items_waiting)
                 age = time.time() - oldest.timestamp() if oldest else 0.0
                 metrics.OLDEST_WAITING_SECONDS.labels(self.crm.name).set(max(0.0, age))

@@ -66,13 +66,13 @@ class StageHealth:
         self._clock = clock
         self._started = False
         self._waiting: dict[str, Waiting] = {}
-        self._stopped: Waiting | None = None
+        self._stops: dict[str, Waiting] = {}
         self._stalled: Waiting | None = None
         self._publish()
 
     @property
     def state(self) -> State:
-        if self._stopped:
+        if self._stops:
             return State.STOPPED_LINE
         if self._stalled:
             return State.STALLED
@@ -89,7 +89,7 @@ class StageHealth:
     @property
     def is_held_up(self) -> bool:
         """Whether somebody else's failure explains why there is no progress."""
-        return bool(self._waiting or self._stopped)
+        return bool(self._waiting or self._stops)
 
     def starting(self) -> None:
         """The part is (again) not at work yet."""
@@ -120,19 +120,20 @@ class StageHealth:
             _log.info("dependency is back", part=self.part, dependency=dependency, seconds=seconds)
             self._publish()
 
-    def line_stopped(self, *, reason: str, advice: str) -> None:
-        """Nothing passes until a person acts; the log keeps what waits."""
-        if self._stopped is None:
+    def line_stopped(self, *, reason: str, advice: str, by: str = "") -> None:
+        """Nothing passes until a person acts; the log keeps what waits. `by` tells several stops apart."""
+        before = self._stops.get(by)
+        if before is None:
             _log.error("line stopped", part=self.part, reason=reason, advice=advice)
-        since = self._stopped.since if self._stopped else self._clock()
-        self._stopped = Waiting(since=since, reason=reason, advice=advice)
+        since = before.since if before else self._clock()
+        self._stops[by] = Waiting(since=since, reason=reason, advice=advice)
         self._publish()
 
-    def line_resumed(self) -> None:
+    def line_resumed(self, *, by: str = "") -> None:
         """What stopped the line is repaired."""
-        if self._stopped is not None:
-            _log.info("line resumed", part=self.part, seconds=round(self._clock() - self._stopped.since, 1))
-            self._stopped = None
+        before = self._stops.pop(by, None)
+        if before is not None:
+            _log.info("line resumed", part=self.part, seconds=round(self._clock() - before.since, 1))
             self._publish()
 
     def stalled(self, *, reason: str, advice: str = "") -> None:
@@ -161,7 +162,8 @@ class StageHealth:
         if self.assignment is not None:
             body |= {"assignment": list(self.assignment), "lag": sum(self.lag.values())}
             body["lag_by_partition"] = {str(partition): lag for partition, lag in sorted(self.lag.items())}
-        for name, what in (("stopped", self._stopped), ("stalled", self._stalled)):
+        stopped = next(iter(self._stops.values()), None)
+        for name, what in (("stopped", stopped), ("stalled", self._stalled)):
             if what is not None:
                 body[name] = _describe(what)
         if self._waiting:

@@ -173,8 +173,7 @@ async def _follow(
             results[item.key] = Refused(
                 cause="salesforce_converted_contact_deleted",
                 reason="The person's Lead was converted and its Contact is not in the org any more.",
-                advice="undelete the Contact, or delete the converted Lead; then: connector dlq redrive --stage "
-                "sync-salesforce",
+                advice="undelete the Contact, or delete the converted Lead",
             )
         elif successor is None:
             results[item.key] = Gone(reason="The person's record was deleted.")

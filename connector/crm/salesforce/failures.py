@@ -71,15 +71,13 @@ _KINDS: Mapping[str, Kind] = {
 """A code that is not here refuses its record."""
 
 _ADVICE = {
-    "DUPLICATES_DETECTED": "adopt the record it names, or exempt the connector's user from that duplicate rule; "
-    "then: connector dlq redrive --stage sync-salesforce",
+    "DUPLICATES_DETECTED": "adopt the record it names, or exempt the connector's user from that duplicate rule",
     "DUPLICATE_VALUE": "another record holds this value; if our user cannot see it, give it View All on the object",
     "REQUIRED_FIELD_MISSING": "the org requires a field that WhatsApp does not know: give it a default value",
     "FIELD_CUSTOM_VALIDATION_EXCEPTION": "exempt the connector's user from that validation rule",
     "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY": "a trigger or flow of the org failed: its owner must mend it",
     "INSUFFICIENT_ACCESS_OR_READONLY": "share the record with the connector's user for editing",
-    "ENTITY_IS_LOCKED": "an approval process holds the record; decide it, then: connector dlq redrive --stage "
-    "sync-salesforce",
+    "ENTITY_IS_LOCKED": "an approval process holds the record; decide it",
 }
 
 

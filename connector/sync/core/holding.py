@@ -28,6 +28,8 @@ class Hold(StrEnum):
     """Somebody deleted their record: it is made anew when they write again."""
     ERASED = "erased"
     """Their record was erased for good: nothing is made anew, unless a person enters them again."""
+    REFUSED = "refused"
+    """The CRM refuses to make their record: tried again when their facts change or a person says so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
