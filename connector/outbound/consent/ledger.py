@@ -1,9 +1,11 @@
 """The consent ledger: acts → what a person allows, per purpose. Pure, commutative and idempotent.
 
-Four registers a person and purpose hold the latest act of each kind, and nothing else is needed to know the standing:
+Five registers a person and purpose hold the latest act of each kind, and nothing else is needed to know the standing:
 
 * `denied`: no more of this. Anybody may say it: the person, WhatsApp, the CRM, an operator.
 * `granted`: yes, by the person, with evidence. Only such an act, and only a later one, undoes a denial.
+* `resumed`: messages again (START). It undoes a denial like a grant, and what was agreed to before counts again; where
+  nothing was denied it says nothing, so that a word typed to a menu is no consent.
 * `reported`: yes, as somebody told us (CRM property, import without evidence). It holds until something is said.
 * `withdrawn`: not known any more. It ends a grant and is no denial.
 
@@ -14,7 +16,7 @@ restrictive standing wins at a merge, in whichever order acts and merge are lear
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -49,6 +51,8 @@ class Act:
     source: ConsentSource
     by_person: bool = False
     evidence: str = ""
+    resumes: bool = False
+    """Of a grant: it only lifts a denial (see `resumed` above)."""
 
     @property
     def convincing(self) -> bool:
@@ -67,6 +71,7 @@ class Registers:
 
     denied: Act | None = None
     granted: Act | None = None
+    resumed: Act | None = None
     reported: Act | None = None
     withdrawn: Act | None = None
 
@@ -84,6 +89,9 @@ class Standing:
 
 NOBODY_ASKED = Standing(state="unknown")
 
+_Owned = Sequence[tuple[UUID, Act]]
+"""Acts with the contact id that each belongs to."""
+
 
 def recorded(registers: Registers, act: Act) -> Registers:
     """The registers after one more act."""
@@ -92,6 +100,8 @@ def recorded(registers: Registers, act: Act) -> Registers:
             return replace(registers, denied=_later(registers.denied, act))
         case "unknown":
             return replace(registers, withdrawn=_later(registers.withdrawn, act))
+    if act.resumes:
+        return replace(registers, resumed=_later(registers.resumed, act)) if act.convincing else registers
     if act.convincing:
         return replace(registers, granted=_later(registers.granted, act))
     return replace(registers, reported=_later(registers.reported, act))
@@ -129,25 +139,32 @@ class ConsentLedger:
 
     def standing(self) -> Standing:
         """What counts: denied, unless every denial was undone; then granted, unless that was withdrawn."""
-        denials = [(owner, said.denied) for owner, said in self.members.items() if said.denied]
-        grants = [(owner, said.granted) for owner, said in self.members.items() if said.granted]
-        open_denials = [
-            denial for owner, denial in denials if not any(self._undoes(g, owner, denial) for g in grants)
-        ]
-        if denial := _latest(open_denials):
+        said = self.members.items()
+        denials = [(owner, it.denied) for owner, it in said if it.denied]
+        grants = [(owner, it.granted) for owner, it in said if it.granted]
+        resumes = [(owner, it.resumed) for owner, it in said if it.resumed]
+        if denial := self._latest_open(denials, undone_by=grants + resumes):
             return Standing(state="denied", act=denial)
-        told = [(owner, said.reported) for owner, said in self.members.items() if said.reported]
-        after_denials = _last_time(act for _, act in denials)
-        # What was only reported before a denial does not come back to life once the denial is undone.
-        yes = grants + [(owner, act) for owner, act in told if act.at > after_denials]
-        withdrawals = [(owner, said.withdrawn) for owner, said in self.members.items() if said.withdrawn]
-        if withdrawn := _latest(
-            act for owner, act in withdrawals if not any(self._undoes(grant, owner, act) for grant in yes)
-        ):
+        # What was only reported before a denial comes back to life when the person resumes, not by another grant.
+        resumed = bool(denials) and self._latest_open(denials, undone_by=resumes) is None
+        last_denial = max((act.at for _, act in denials), default=_ALWAYS)
+        yes = grants + [
+            (owner, it.reported)
+            for owner, it in said
+            if it.reported and (resumed or it.reported.at > last_denial)
+        ]
+        withdrawals = [(owner, it.withdrawn) for owner, it in said if it.withdrawn]
+        if withdrawn := self._latest_open(withdrawals, undone_by=yes):
             return Standing(state="unknown", act=withdrawn)
         if granted := _latest(act for _, act in yes):
             return Standing(state="granted", act=granted)
         return NOBODY_ASKED
+
+    def _latest_open(self, acts: _Owned, *, undone_by: _Owned) -> Act | None:
+        """The latest of those that nothing undoes."""
+        return _latest(
+            act for owner, act in acts if not any(self._undoes(later, owner, act) for later in undone_by)
+        )
 
     def _undoes(self, grant: tuple[UUID, Act], owner: UUID, earlier: Act) -> bool:
         giver, act = grant
@@ -173,7 +190,3 @@ def _latest(acts: Iterable[Act | None]) -> Act | None:
         if act is not None:
             found = _later(found, act)
     return found
-
-
-def _last_time(acts: Iterable[Act]) -> datetime:
-    return max((act.at for act in acts), default=_ALWAYS)

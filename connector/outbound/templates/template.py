@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -190,29 +190,3 @@ def _rank(name: Attribute, value: Any) -> tuple[int, str]:
     elif name == "category":
         strict = _STRICTNESS.get(str(value), 3)
     return strict, json.dumps(value, sort_keys=True, default=str)
-
-
-def in_language_order(templates: Sequence[Template], wanted: Sequence[str]) -> Template | None:
-    """The template whose language stands first among those wanted, the sendable before the others.
-
-    A wanted language without a country takes any country's, and one with a country also the bare language, after the
-    exact ones.
-    """
-    for language in wanted:
-        exact = [item for item in templates if item.language == language]
-        near = sorted(
-            (item for item in templates if item.language != language and _same_language(item, language)),
-            key=lambda item: item.language,
-        )
-        if found := next((item for item in (*exact, *near) if item.sendable), None):
-            return found
-    for language in wanted:
-        if found := next((item for item in templates if item.language == language), None):
-            return found
-    return None
-
-
-def _same_language(template: Template, language: str) -> bool:
-    theirs, _, their_country = template.language.partition("_")
-    ours, _, our_country = language.partition("_")
-    return theirs == ours and (not their_country or not our_country)
