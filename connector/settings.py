@@ -9,14 +9,24 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SettingsParseError
 
 from connector.errors import SettingsError
 
+_SHORTEST_SECRET = 16
+_URL_SECRET = re.compile(rf"([A-Za-z0-9_-]{{{_SHORTEST_SECRET},}})?")
 _ORIGIN = re.compile(r"^https?://[^/?#@\s]+$")
 
 
@@ -27,7 +37,14 @@ def _origin(value: str) -> str:
     return value
 
 
+def _url_secret(value: SecretStr) -> SecretStr:
+    if not _URL_SECRET.fullmatch(value.get_secret_value()):
+        raise ValueError(f"must be at least {_SHORTEST_SECRET} letters, digits, - or _")
+    return value
+
+
 BaseUrl = Annotated[str, AfterValidator(_origin)]
+UrlSecret = Annotated[SecretStr, AfterValidator(_url_secret)]
 
 
 class _Group(BaseModel):
@@ -130,8 +147,10 @@ class SalesforceSettings(_Group):
     """Seconds until an answer counts as lost. Flows and triggers of the org run within the call."""
     calls_in_flight: int = Field(default=4, ge=1, le=20)
     """Drains of one writer that may wait for Salesforce at the same time (orgs allow 25 long calls, trials 5)."""
-    organization_id: str = ""
-    outbound_token: SecretStr = SecretStr("")
+    organization_id: str = Field(default="", pattern=r"^(00D[A-Za-z0-9]{12}([A-Za-z0-9]{3})?)?$")
+    """The org whose outbound messages are taken: Setup, Company Information, 15 or 18 characters."""
+    outbound_token: UrlSecret = SecretStr("")
+    """The secret at the end of the outbound messages' URL: at least 16 letters, digits, - or _ that nobody can guess."""
 
 
 class SyncSettings(_Group):
@@ -200,17 +219,40 @@ class StreamSettings(_Group):
 
 
 class TriggerClient(_Group):
-    """A caller of POST /triggers/templates."""
+    """A caller of /triggers."""
 
-    name: str
-    secret: SecretStr
-    scopes: list[str] = ["send"]
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """Stays when the secret changes: idempotency keys are remembered under it."""
+    secret: SecretStr = Field(min_length=_SHORTEST_SECRET)
+    """Sent as a bearer token, or the key of the signature."""
+    former_secrets: list[SecretStr] = []
+    """Secrets of before, which still count while the caller is moved to the new one."""
+    scopes: list[Literal["send", "consent"]] = ["send"]
+    """send: POST /triggers/templates. consent: POST /triggers/consent."""
 
 
 class TriggerSettings(_Group):
-    """Who may trigger sends."""
+    """Who may trigger sends and report consent."""
 
     clients: list[TriggerClient] = []
+    """A JSON list: [{"name": "shop", "secret": "at least 16 characters", "scopes": ["send", "consent"]}]; a client may
+    also have "former_secrets"."""
+
+    @model_validator(mode="after")
+    def _tell_apart(self) -> Self:
+        names = [client.name for client in self.clients]
+        secrets = [
+            secret.get_secret_value()
+            for client in self.clients
+            for secret in (client.secret, *client.former_secrets)
+        ]
+        if len(set(names)) < len(names):
+            raise ValueError("two clients have the same name")
+        if len(set(secrets)) < len(secrets):
+            raise ValueError("a secret is there twice: it must tell which client is calling")
+        if any(len(secret) < _SHORTEST_SECRET for secret in secrets):
+            raise ValueError(f"a former secret has fewer than {_SHORTEST_SECRET} characters")
+        return self
 
 
 class HealthSettings(_Group):

@@ -79,6 +79,11 @@ class SendRequested(TriggerEvent):
     )
     reference: str = Field(default="", description="The caller's own, given back with the outcome.")
     callback: WorkflowCallback | None = None
+    problem: str = Field(
+        default="",
+        description="What is wrong with the request itself, in one sentence: it is recorded as blocked for this reason, "
+        "and nothing of it is sent. Such a request has expired already, and nobody waits for its outcome.",
+    )
 
 
 class ConsentGiven(TriggerEvent):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from starlette.responses import JSONResponse
 
 
@@ -21,7 +23,10 @@ class Refusal(Exception):
         advice: str,
         retry_after: float | None = None,
         close: bool = False,
+        headers: Mapping[str, str] | None = None,
+        problems: Sequence[Mapping[str, str]] = (),
     ) -> None:
+        """`retry_after`: seconds. `problems`: what is wrong with which field, beside the one sentence of `error`."""
         super().__init__(error)
         self.outcome = outcome
         self.status = status
@@ -29,18 +34,28 @@ class Refusal(Exception):
         self.advice = advice
         self.retry_after = retry_after
         self.close = close
+        self.headers = headers or {}
+        self.problems = problems
 
     def response(self) -> JSONResponse:
-        headers = {}
+        headers = dict(self.headers)
         if self.retry_after is not None:
             headers["Retry-After"] = str(max(1, round(self.retry_after)))
         if self.close:
             headers["Connection"] = "close"
-        return error_response(self.status, error=self.error, advice=self.advice, headers=headers)
+        return error_response(
+            self.status, error=self.error, advice=self.advice, headers=headers, problems=self.problems
+        )
 
 
 def error_response(
-    status: int, *, error: str, advice: str, headers: dict[str, str] | None = None
+    status: int,
+    *,
+    error: str,
+    advice: str,
+    headers: dict[str, str] | None = None,
+    problems: Sequence[Mapping[str, str]] = (),
 ) -> JSONResponse:
     """The one form of every answer that is not a success."""
-    return JSONResponse({"error": error, "advice": advice}, status_code=status, headers=headers)
+    said = {"error": error, "advice": advice, **({"problems": list(problems)} if problems else {})}
+    return JSONResponse(said, status_code=status, headers=headers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,19 +9,14 @@ from datetime import datetime
 import structlog
 
 from connector.errors import Rejected
-from connector.events.dead_letters import DeadLetter
+from connector.ingress.dead_letters import ROOM_FOR_HEADERS, STAGE, dead_letter
 from connector.ingress.splitting import KeyedUpdate, post_id_of, split_updates
 from connector.streams.codec import EncodedRecord, encode
-from connector.topics import DEAD_LETTERS, WHATSAPP_HISTORY, WHATSAPP_UPDATES
-
-STAGE = "ingress"
+from connector.topics import WHATSAPP_HISTORY, WHATSAPP_UPDATES
 
 _BUG = "split_failed"
-_ROOM_FOR_HEADERS = 128 * 1024
-MAX_RECORD_BYTES = WHATSAPP_UPDATES.max_message_bytes - _ROOM_FOR_HEADERS
+MAX_RECORD_BYTES = WHATSAPP_UPDATES.max_message_bytes - ROOM_FOR_HEADERS
 """Of key and value. Compression is not counted on: the broker's bound is on the compressed batch."""
-LARGEST_KEPT_BODY = (DEAD_LETTERS.max_message_bytes - _ROOM_FOR_HEADERS) // 4 * 3
-"""The largest body that fits a dead letter, where it is base64. No larger body may be accepted."""
 
 _log = structlog.get_logger(__name__)
 
@@ -56,7 +50,7 @@ def take_in(body: bytes, *, received_at: datetime) -> Intake:
         _log.exception("a signed POST could not be split", post_id=intake.post_id)
         refused[_BUG] = _bug(error)
     for cause, why in refused.items():
-        intake.records.append(_dead_letter(intake.post_id, body, why, received_at=received_at))
+        intake.records.append(dead_letter(body, why, subject=intake.post_id, received_at=received_at))
         intake.dead[cause] += 1
     return intake
 
@@ -90,16 +84,3 @@ def _bug(error: Exception) -> Rejected:
         cause=_BUG,
         advice="a bug of the connector: report it, redrive after an upgrade",
     )
-
-
-def _dead_letter(post_id: str, body: bytes, rejection: Rejected, *, received_at: datetime) -> EncodedRecord:
-    letter = DeadLetter(
-        event_id=f"dead:{STAGE}:{rejection.cause}:{post_id}",
-        stage=STAGE,
-        cause=rejection.cause,
-        reason=rejection.message,
-        advice=rejection.advice,
-        at=received_at,
-        original=base64.b64encode(body),
-    )
-    return encode(DEAD_LETTERS, key=STAGE, value=letter, origin=STAGE)

@@ -25,9 +25,9 @@ from connector.streams.backoff import backoff
 from connector.streams.codec import EncodedRecord
 from connector.telemetry.health import StageHealth
 from connector.telemetry.metrics import INGRESS_BROKER_SECONDS, INGRESS_PRODUCERS_REPLACED
-from connector.topics import DEAD_LETTERS, WHATSAPP_HISTORY, WHATSAPP_UPDATES
+from connector.topics import CRM_TRIGGERS, DEAD_LETTERS, WHATSAPP_HISTORY, WHATSAPP_UPDATES
 
-_WRITTEN = (WHATSAPP_UPDATES, WHATSAPP_HISTORY, DEAD_LETTERS)
+_WRITTEN = (WHATSAPP_UPDATES, WHATSAPP_HISTORY, CRM_TRIGGERS, DEAD_LETTERS)
 _RECORD_OVERHEAD = 512
 """Bytes of headers, futures and bookkeeping a record in flight, measured roughly."""
 _SENDS_BETWEEN_YIELDS = 64
@@ -127,7 +127,7 @@ class KafkaPublisher:
         except TimeoutError:
             raise Transient(
                 f"Kafka did not confirm {len(records)} records within {timeout:.1f} s.",
-                advice="check the brokers and min.insync.replicas; Meta redelivers",
+                advice="check the brokers and min.insync.replicas; sending it again is safe",
                 retry_after=1.0,
             ) from None
         except KafkaError as error:

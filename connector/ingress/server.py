@@ -12,8 +12,8 @@ import uvicorn
 
 from connector.errors import SettingsError
 from connector.ingress.app import create_app
+from connector.ingress.dead_letters import LARGEST_KEPT_BODY
 from connector.ingress.inflight import InflightBytes
-from connector.ingress.intake import LARGEST_KEPT_BODY
 from connector.ingress.media import open_downloads
 from connector.ingress.publisher import KafkaPublisher
 from connector.settings import IngressSettings, Settings

@@ -11,17 +11,17 @@ import asyncio
 import hmac
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from connector.errors import RateLimited, Transient
 from connector.ingress.answers import Refusal
 from connector.ingress.body import bounded_body, check_announced_size
 from connector.ingress.intake import Intake, take_in
 from connector.ingress.publisher import Publisher
+from connector.ingress.reception import hand_over, refuse_encoded, utc_now
 from connector.ingress.signatures import SIGNATURE_HEADER, SignatureVerdict, shape_verdict, signature_verdict
 from connector.settings import IngressSettings, WhatsAppSettings
 from connector.telemetry.metrics import (
@@ -43,10 +43,6 @@ UNARMED_ADVICE = "set CONNECTOR_WHATSAPP__APP_SECRETS to a JSON list with the Me
 _log = structlog.get_logger(__name__)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class WhatsAppWebhook:
     """The endpoint's two methods. Stateless: all it keeps is on the broker before it answers."""
 
@@ -57,7 +53,7 @@ class WhatsAppWebhook:
         whatsapp: WhatsAppSettings,
         publisher: Publisher,
         read_timeout: float,
-        now: Callable[[], datetime] = _now,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         """`read_timeout`: seconds a body may take to arrive."""
         self._ingress = ingress
@@ -138,16 +134,7 @@ class WhatsAppWebhook:
                 intake = await self._take_in_large(body, signature)
             else:
                 intake = self._take_in(body, signature)
-            try:
-                await self._publisher.publish(intake.records, timeout=max(0.0, deadline - time.monotonic()))
-            except Transient as failure:
-                raise Refusal(
-                    "overloaded" if isinstance(failure, RateLimited) else "broker_unavailable",
-                    status=503,
-                    error=failure.message,
-                    advice=failure.advice,
-                    retry_after=failure.retry_after,
-                ) from failure
+            await hand_over(self._publisher, intake.records, deadline=deadline)
             return intake
 
     def _check_headers(self, request: Request) -> None:
@@ -155,13 +142,7 @@ class WhatsAppWebhook:
         check_announced_size(request, max_bytes=self._ingress.max_body_bytes)
         if not self._secrets:
             raise Refusal("not_configured", status=503, error=UNARMED, advice=UNARMED_ADVICE)
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise Refusal(
-                "encoded_body",
-                status=415,
-                error="The body is compressed; the signature is over plain bytes.",
-                advice="do not let a proxy compress or change the body",
-            )
+        refuse_encoded(request)
         shape = shape_verdict(request.headers.get(SIGNATURE_HEADER))
         if shape is not None:
             raise _not_signed(shape)

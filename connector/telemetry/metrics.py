@@ -56,6 +56,13 @@ INGRESS_BAD_SIGNATURES = Counter("connector_ingress_bad_signatures", "POSTs not 
 INGRESS_UPDATES = Counter("connector_ingress_updates", "Updates kept on the log", ["kind"])
 # POSTs or updates kept as dead letters because they could not be split or sent.
 INGRESS_DEAD_LETTERS = Counter("connector_ingress_dead_letters", "Dead letters written", ["cause"])
+# Requests answered by the other doors, by what became of them (kept | bad_signature | invalid | …); door: triggers |
+# consent | hubspot_action | hubspot_webhooks | salesforce_messages.
+INGRESS_DOORS = Counter(
+    "connector_ingress_doors", "Requests of CRMs and clients answered", ["door", "outcome"]
+)
+# Records of those requests that the broker has, by topic and type, e.g. crm.triggers/send.requested.
+INGRESS_KEPT = Counter("connector_ingress_kept", "Records of CRMs and clients on the log", ["schema"])
 # Seconds from the headers of a POST to its answer, whatever the answer. Meta wants a median of 0.25 s.
 INGRESS_POST_SECONDS = Histogram("connector_ingress_post_seconds", "Seconds a POST", buckets=_SECONDS)
 # Seconds from handing records to the producer to the broker's answer for the last of them.

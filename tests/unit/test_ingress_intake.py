@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from connector.ingress.intake import LARGEST_KEPT_BODY, take_in
+from connector.ingress.dead_letters import LARGEST_KEPT_BODY
+from connector.ingress.intake import take_in
 from connector.streams.codec import decode
 from connector.topics import DEAD_LETTERS, WHATSAPP_UPDATES
 

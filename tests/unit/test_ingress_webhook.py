@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import pytest
+from fake_publisher import FakePublisher
 from prometheus_client import REGISTRY
 
 from connector.errors import Transient
@@ -15,31 +16,10 @@ from connector.ingress.app import create_app
 from connector.ingress.inflight import InflightBytes
 from connector.ingress.signatures import signature_of
 from connector.settings import Settings
-from connector.streams.codec import EncodedRecord, decode
 from connector.telemetry.health import StageHealth
 
 SECRET = "the-app-secret"
 URL = "/webhooks/whatsapp"
-
-
-class FakePublisher:
-    """Keeps what it is given, unless told to fail or to wait."""
-
-    def __init__(self) -> None:
-        self.inflight = InflightBytes(1_000_000)
-        self.kept: list[Any] = []
-        self.failure: Exception | None = None
-        self.asked = asyncio.Event()
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def publish(self, records: Sequence[EncodedRecord], *, timeout: float) -> None:
-        assert 0 < timeout <= 4.0
-        self.asked.set()
-        await self.gate.wait()
-        if self.failure is not None:
-            raise self.failure
-        self.kept += [decode(record.topic, record.value) for record in records]
 
 
 @pytest.fixture

@@ -1,0 +1,54 @@
+"""A publisher without a broker, and an ingress in front of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from connector.ingress.app import create_app
+from connector.ingress.inflight import InflightBytes
+from connector.ingress.trigger_fates import TriggerFates
+from connector.settings import Settings
+from connector.streams.codec import EncodedRecord, decode
+from connector.telemetry.health import StageHealth
+
+
+class FakePublisher:
+    """Keeps what it is given, unless told to fail or to wait."""
+
+    def __init__(self) -> None:
+        self.inflight = InflightBytes(1_000_000)
+        self.kept: list[Any] = []
+        self.keys: list[str] = []
+        self.failure: Exception | None = None
+        self.asked = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def publish(self, records: Sequence[EncodedRecord], *, timeout: float) -> None:
+        assert 0 < timeout <= 4.0
+        self.asked.set()
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.keys += [record.key.decode() for record in records]
+        self.kept += [decode(record.topic, record.value) for record in records]
+
+
+@asynccontextmanager
+async def ingress_client(
+    publisher: FakePublisher,
+    configured: dict[str, Any],
+    *,
+    now: Callable[[], datetime],
+    fates: TriggerFates | None = None,
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Calls an ingress with these settings, whose clock is `now`."""
+    settings = Settings.model_validate(configured)
+    app = create_app(settings, publisher, StageHealth("ingress"), fates=fates, now=now)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://ingress") as client:
+        yield client
