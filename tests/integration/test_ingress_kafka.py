@@ -20,7 +20,7 @@ from connector.errors import SettingsError
 from connector.ingress.server import serve
 from connector.settings import Settings
 from connector.streams.topic_admin import create_topics
-from connector.topics import DEAD_LETTERS, WHATSAPP_HISTORY, WHATSAPP_UPDATES
+from connector.topics import CRM_TRIGGERS, DEAD_LETTERS, WHATSAPP_HISTORY, WHATSAPP_UPDATES
 
 
 @pytest.fixture
@@ -131,6 +131,7 @@ async def test_a_producer_with_a_hole_in_its_sequence_is_replaced(
                     topic_prefix + WHATSAPP_UPDATES.name, 1, 1, topic_configs={"max.message.bytes": "3000"}
                 ),
                 NewTopic(topic_prefix + WHATSAPP_HISTORY.name, 1, 1),
+                NewTopic(topic_prefix + CRM_TRIGGERS.name, 1, 1),
                 NewTopic(topic_prefix + DEAD_LETTERS.name, 1, 1),
             ]
         )
@@ -200,3 +201,31 @@ async def test_a_bound_or_address_that_cannot_work_is_refused_at_start(
         await serve(settings, stop=asyncio.Event())
 
     assert variable in str(caught.value)
+
+
+async def test_a_trigger_that_is_answered_202_is_on_its_topic(
+    bootstrap_servers: str, topic_prefix: str
+) -> None:
+    """A hundred recipients, each in the partition of its person, under the ids of the answer."""
+    plain = ingress_settings(bootstrap_servers, topic_prefix)
+    clients = [{"name": "shop", "secret": "the-secret-of-the-shop"}]
+    settings = Settings.model_validate({**plain.model_dump(), "triggers": {"clients": clients}})
+    await create_topics(settings.kafka)
+    recipients = [{"to": {"phone": f"+4915100000{number:03}"}} for number in range(100)]
+    headers = {"Authorization": "Bearer the-secret-of-the-shop", "Idempotency-Key": "campaign-1"}
+
+    async with running_ingress(settings) as ingress:
+        await ingress.until_ready()
+        answer = await ingress.client.post(
+            "/triggers/templates",
+            json={"template": {"name": "news"}, "recipients": recipients},
+            headers=headers,
+        )
+
+    assert answer.status_code == 202
+    records = await read_topic(settings, CRM_TRIGGERS)
+    assert sorted(send.send_id for _, _, send in records) == sorted(
+        item["send_id"] for item in answer.json()["recipients"]
+    )
+    assert {key.decode() for _, key, _ in records} == {f"4915100000{number:03}" for number in range(100)}
+    assert len({partition for partition, _, _ in records}) == 4
