@@ -114,10 +114,14 @@ class ActivityChange:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActivityQuery:
-    """An activity whose create was begun and whose answer was lost."""
+    """An activity whose create was begun and whose answer was lost.
+
+    `contact_record_ids`: where it may hang: on the record that it was created on, and on that of today, as somebody
+    may have merged the two in between.
+    """
 
     wamid: str
-    contact_record_id: str
+    contact_record_ids: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +159,7 @@ class Unknown:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gone:
-    """The record (or the contact record an activity should hang on) is not in the CRM any more.
+    """The record (or the contact record a new activity should hang on) is not in the CRM any more.
 
     `erased`: it cannot be restored either, as one deleted for privacy; False where the CRM does not tell.
     """
@@ -164,7 +168,17 @@ class Gone:
     erased: bool = False
 
 
-WriteResult = Written | Refused | Later | Unknown | Gone
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Homeless:
+    """The activity is there, but the contact record that it should move to is not in the CRM any more."""
+
+    reason: str
+
+
+WriteResult = Written | Refused | Later | Unknown | Gone | Homeless
+
+FindResult = str | Later | None
+"""A record id; `Later` when the CRM did not tell, so that the doubt stands; None: it is certainly not there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,7 +233,7 @@ class Crm(Protocol):
 
     async def update_activities(self, items: Sequence[ActivityChange]) -> Sequence[WriteResult]: ...
 
-    async def find_activities(self, items: Sequence[ActivityQuery]) -> Sequence[str | None]: ...
+    async def find_activities(self, items: Sequence[ActivityQuery]) -> Sequence[FindResult]: ...
 
     async def find_contact(self, key: str) -> str | None: ...
 

@@ -92,7 +92,10 @@ class CallRunner:
             metrics.CRM_CALLS.labels(self._crm.name, type(error).__name__).inc()
             if isinstance(error, Uncertain):
                 return [Unknown(reason=error.message)] * len(chunk)
-            return [Later(reason=error.message, retry_after=0.0)] * len(chunk)
+            # What waits out an outage has its turn when the pause ends. A stopped line may be these items' own
+            # doing: they come back one by one, or they would be the first to stop it again.
+            delay = None if isinstance(error, Terminal) else 0.0
+            return [Later(reason=error.message, retry_after=delay)] * len(chunk)
         self.succeeded()
         metrics.CRM_CALLS.labels(self._crm.name, "ok").inc()
         metrics.CRM_CALL_SECONDS.labels(self._crm.name).observe(time.perf_counter() - started)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from connector.crm.port import Gone, Later, Refused, Unknown, WriteResult, Written
+from connector.crm.port import Gone, Homeless, Later, Refused, Unknown, WriteResult, Written
 from connector.state.database import Connection
 from connector.sync.core.activities import ActivityFacts
 from connector.sync.core.contacts import ContactFacts
@@ -87,6 +87,7 @@ class ActivityOutcome:
     """What the CRM made of a message at `version`. `found_in_doubt`: a lost create turned out to be there.
 
     `Unknown` means: looked up in vain. A create whose answer is lost has no outcome; its intent stands.
+    `in_doubt`: with `Later`, the look-up itself failed: the intent stands and so does what was looked up in vain.
     """
 
     wamid: str
@@ -96,6 +97,7 @@ class ActivityOutcome:
     on_record_id: str
     retry_in: float = 0.0
     found_in_doubt: bool = False
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -319,14 +321,18 @@ class Claims:
                 [f"{result.cause}: {result.reason}" for _, result in refused],
                 [outcome.version for outcome, _ in refused],
             )
-        later = [outcome for outcome in outcomes if isinstance(outcome.result, Later | Gone)]
+        later = [outcome for outcome in outcomes if isinstance(outcome.result, Later | Gone | Homeless)]
         if later:
             await connection.execute(
-                f"UPDATE {self.schema}.activities AS t SET attempts = t.attempts + 1, intent_at = NULL, "  # noqa: S608
-                "lookups = 0, not_before = now() + make_interval(secs => n.secs) "
-                "FROM unnest($1::text[], $2::float8[]) AS n (wamid, secs) WHERE t.wamid = n.wamid",
+                f"UPDATE {self.schema}.activities AS t SET attempts = t.attempts + 1, "  # noqa: S608
+                "intent_at = CASE WHEN n.in_doubt THEN t.intent_at END, "
+                "lookups = CASE WHEN n.in_doubt THEN t.lookups ELSE 0 END, "
+                "not_before = now() + make_interval(secs => n.secs) "
+                "FROM unnest($1::text[], $2::float8[], $3::boolean[]) AS n (wamid, secs, in_doubt) "
+                "WHERE t.wamid = n.wamid",
                 [outcome.wamid for outcome in later],
                 [outcome.retry_in for outcome in later],
+                [outcome.in_doubt for outcome in later],
             )
         unknown = [outcome for outcome in outcomes if isinstance(outcome.result, Unknown)]
         if unknown:  # looked up in vain: still in doubt

@@ -53,10 +53,13 @@ class PlannedActivity:
     @property
     def query(self) -> ActivityQuery:
         """Where a create in doubt would be found."""
-        return ActivityQuery(
-            wamid=self.claimed.wamid,
-            contact_record_id=self.claimed.on_record_id or self.activity.contact_record_id,
-        )
+        places = (self.begun_on, self.activity.contact_record_id)
+        return ActivityQuery(wamid=self.claimed.wamid, contact_record_ids=tuple(dict.fromkeys(places)))
+
+    @property
+    def begun_on(self) -> str:
+        """The contact record that a create in doubt was sent for."""
+        return self.claimed.on_record_id or self.activity.contact_record_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from connector.crm.port import Crm, Gone, Later, Refused, Unknown, WriteResult, Written
+from connector.crm.port import Crm, FindResult, Gone, Homeless, Later, Refused, Unknown, WriteResult, Written
 from connector.errors import ConnectorError
 from connector.settings import StreamSettings, SyncSettings
 from connector.state.database import Connection, transaction
@@ -49,6 +49,8 @@ _IDLE_POLL = 1.0  # seconds; another replica's fold does not wake us, its items 
 _MEASURE_EVERY = 2.0  # seconds
 _LOOKUPS = 2  # vain look-ups after which a create in doubt is repeated, where no unique key guards it
 _REFUSED_AGAIN = 3  # times `stopped_retry`, so that each look at a stopped line tries another item
+_LONGEST_DOUBT = 300.0  # seconds between look-ups that the CRM does not answer for one message
+_TELL_EVERY = 5  # such look-ups, between lines in the log
 _OLDEST_SHARE = 5  # every so many claims starts at the oldest, so that no conversation waits for ever
 
 
@@ -185,10 +187,10 @@ class Writer:
         creates = [item for item in creates if item.claimed.wamid in begun]
         written, lost = await self._write_activities(creates, plan, lease)
         messages += written
-        gone = {item.wamid for item in messages if isinstance(item.result, Gone)}
+        gone = {item.wamid for item in messages if isinstance(item.result, Gone | Homeless)}
         homeless = {
             item.claimed.contact_id: item.activity.contact_record_id
-            for item in creates
+            for item in (*creates, *plan.changes)
             if item.claimed.wamid in gone
         }
 
@@ -256,15 +258,14 @@ class Writer:
 
         async def find(chunk: Sequence[PlannedActivity]) -> Sequence[WriteResult]:
             found = await self.crm.find_activities([item.query for item in chunk])
-            return [Written(record_id=name) if name else Unknown(reason="not found") for name in found]
+            return [_found(result) for result in found]
 
         outcomes: list[ActivityOutcome] = []
         absent: list[PlannedActivity] = []
         for item, result in await self._calls.run(items, self.crm.activities_per_call, find, lease=lease):
             if isinstance(result, Written):
                 metrics.IN_DOUBT.labels(self.crm.name, "found").inc()
-                place = item.query.contact_record_id
-                outcomes.append(_outcome(item, result, on_record_id=place, found_in_doubt=True))
+                outcomes.append(_outcome(item, result, on_record_id=item.begun_on, found_in_doubt=True))
             elif isinstance(result, Unknown):
                 metrics.IN_DOUBT.labels(self.crm.name, "absent").inc()
                 if self.crm.unique_activities or item.claimed.lookups + 1 >= _LOOKUPS:
@@ -272,7 +273,10 @@ class Writer:
                 else:
                     again = self._settings.lost_write_margin / 2
                     outcomes.append(_outcome(item, result, retry_in=again))
-            # Anything else: the look-up itself failed, and the doubt stands.
+            elif isinstance(result, Later) and result.retry_after is None:
+                metrics.IN_DOUBT.labels(self.crm.name, "not_told").inc()
+                outcomes.append(_still_in_doubt(item, result, sink=self.crm.name))
+            # Anything else: the CRM is away, and the doubt stands.
         return outcomes, absent
 
     async def _write_activities(
@@ -387,6 +391,26 @@ class Writer:
                 self._outgoing_queued()
 
 
+def _found(result: FindResult) -> WriteResult:
+    if isinstance(result, Later):
+        return result
+    return Unknown(reason="not found") if result is None else Written(record_id=result)
+
+
+def _still_in_doubt(item: PlannedActivity, result: Later, *, sink: str) -> ActivityOutcome:
+    """The look-up itself failed. The doubt stands: to take the message for absent could make it twice."""
+    attempts = item.claimed.attempts + 1
+    if attempts % _TELL_EVERY == 0:
+        log.warning(
+            "a create in doubt cannot be looked up; it is neither repeated nor given up",
+            sink=sink,
+            wamid=item.claimed.wamid,
+            attempts=attempts,
+        )
+    again = backoff(attempts, random=random.random, longest=_LONGEST_DOUBT)
+    return _outcome(item, result, retry_in=again, in_doubt=True)
+
+
 def _settled_change(result: WriteResult) -> WriteResult:
     """An update repeated is the same update, so a lost answer is only tried again; a deleted activity stays so."""
     if isinstance(result, Unknown):
@@ -411,6 +435,7 @@ def _outcome(
     on_record_id: str | None = None,
     retry_in: float = 0.0,
     found_in_doubt: bool = False,
+    in_doubt: bool = False,
 ) -> ActivityOutcome:
     return ActivityOutcome(
         wamid=item.claimed.wamid,
@@ -420,6 +445,7 @@ def _outcome(
         on_record_id=on_record_id or item.activity.contact_record_id,
         retry_in=retry_in,
         found_in_doubt=found_in_doubt,
+        in_doubt=in_doubt,
     )
 
 

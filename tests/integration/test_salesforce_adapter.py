@@ -23,6 +23,7 @@ from connector.crm.port import (
     ContactProfile,
     ContactUpsert,
     Gone,
+    Homeless,
     Later,
     Refused,
     Unknown,
@@ -408,7 +409,7 @@ async def test_a_task_that_somebody_deleted_is_gone(world: World) -> None:
         ]
     )
     assert isinstance(results[0], Gone)
-    assert isinstance(results[1], Later)
+    assert isinstance(results[1], Homeless)
 
 
 async def test_lost_messages_are_found_by_their_ids(world: World) -> None:
@@ -419,7 +420,7 @@ async def test_lost_messages_are_found_by_their_ids(world: World) -> None:
     await world.crm.log_activities([activity("w" * 300, who)])
     asked = [*wamids, "w" * 300, wamids[0].lower()]
     found = await world.crm.find_activities(
-        [ActivityQuery(wamid=wamid, contact_record_id=who) for wamid in asked[-200:]]
+        [ActivityQuery(wamid=wamid, contact_record_ids=[who]) for wamid in asked[-200:]]
     )
     assert [name is not None for name in found] == [True] * 148 + [False] * 50 + [True, False]
     assert world.calls("*/query/") <= 4
@@ -437,7 +438,7 @@ async def test_a_lost_answer_leaves_the_write_in_doubt(world: World, kind: Fault
     with pytest.raises(Uncertain):
         await world.crm.log_activities([activity("m1", who)])
     assert time.monotonic() - started < world.crm.request_timeout
-    (found,) = await world.crm.find_activities([ActivityQuery(wamid="m1", contact_record_id=who)])
+    (found,) = await world.crm.find_activities([ActivityQuery(wamid="m1", contact_record_ids=[who])])
     assert found == world.sandbox.state()["tasks"][0]["id"]
 
 

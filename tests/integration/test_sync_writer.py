@@ -192,6 +192,17 @@ async def test_a_create_whose_answer_is_lost_is_found_not_repeated(sink: Sink, k
     assert sink.doubled() == {}
 
 
+async def test_a_look_up_that_is_not_answered_leaves_the_doubt(sink: Sink) -> None:
+    """The create's answer is lost and the look-ups leave it out: it is neither repeated nor given up, and told later."""
+    faults = sink.sandbox.hubspot.faults
+    faults.add(Fault(kind=FaultKind.RESET, when="after", path="*/communications/batch/create", times=1))
+    faults.add(Fault(kind=FaultKind.EMPTY_RESULTS, path="*/communications/batch/read", times=3))
+    await sink.fold(message("a", "ana"))
+    await sink.settle()
+    assert sink.texts() == ["text of a"]
+    assert len(list(sink.sandbox.hubspot.journal.calls(path="*/communications/batch/create"))) == 1
+
+
 async def test_a_create_that_never_arrived_is_made_after_looking(sink: Sink) -> None:
     """The request was lost on its way: it is looked up in vain and then created, once."""
     sink.sandbox.hubspot.faults.add(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 
@@ -15,6 +16,8 @@ from connector.crm.hubspot.schema import CONTACT_KEY
 from connector.crm.port import (
     Activity,
     ActivityChange,
+    ContactProfile,
+    ContactUpsert,
     Later,
     Refused,
     Unknown,
@@ -195,13 +198,43 @@ async def test_a_conflict_of_one_contact_spares_the_others() -> None:
     assert {type(result) for result in results.values()} == {Written}
 
 
-@pytest.mark.parametrize("ours", [True, False], ids=["our own key", "a property of the portal's own"])
-async def test_a_conflict_over_our_own_key_is_tried_again(*, ours: bool) -> None:
+_EXISTS = "Contact already exists. Existing ID: 33"
+_TAKEN = "Cannot set PropertyValueCoordinates{propertyName=tax_id, value=1} on 44. 55 already has that value."
+
+
+@pytest.mark.parametrize(
+    ("known", "said", "holder", "again"),
+    [
+        pytest.param(None, _EXISTS, "33", True, id="our key was being made"),
+        pytest.param(None, _EXISTS, None, False, id="our key leads nowhere"),
+        pytest.param("33", _TAKEN, "33", False, id="a known contact and a property of the portal's own"),
+        pytest.param(None, _TAKEN, "33", False, id="HubSpot names another holder"),
+        pytest.param(
+            "44", "something already exists", "33", True, id="our key is on another record than we knew"
+        ),
+    ],
+)
+async def test_only_a_conflict_over_our_own_key_is_tried_again(
+    known: str | None, said: str, holder: str | None, *, again: bool
+) -> None:
     """An earlier upsert whose answer was lost still ran: the next one updates its record. Others stay refused."""
-    portal = Portal(lambda _, inputs: (207, {"results": [{"id": "33"}] if ours else []}))
-    conflict = Refused(cause="hubspot_conflict", reason="Contact already exists. Existing ID: 33")
-    result = await again_if_ours(portal.client, "3", conflict)
-    assert isinstance(result, Later if ours else Refused)
+    item = ContactUpsert(
+        contact_id=UUID(int=3),
+        profile=ContactProfile(),
+        always={},
+        once={},
+        is_new=known is None,
+        record_id=known,
+    )
+
+    def answer(_: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        record = {"id": holder, "properties": {CONTACT_KEY: item.key}}
+        absence = {"category": "OBJECT_NOT_FOUND", "context": {"ids": [item.key]}}
+        return 207, {"results": [record] if holder else [], "errors": [] if holder else [absence]}
+
+    conflict = Refused(cause="hubspot_conflict", reason=said)
+    result = await again_if_ours(Portal(answer).client, item, conflict)
+    assert isinstance(result, Later if again else Refused)
 
 
 async def test_an_activity_that_could_not_be_moved_keeps_its_old_place() -> None:
@@ -210,6 +243,8 @@ async def test_an_activity_that_could_not_be_moved_keeps_its_old_place() -> None
     def answer(path: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
         if path.endswith("contacts/batch/create"):
             return 207, {"results": [{"fromObjectId": 1, "toObjectId": 7}]}
+        if path.endswith("objects/contacts/batch/read"):
+            return 200, {"results": [{"id": "6", "properties": {}}]}
         if path.endswith("contacts/batch/archive"):
             assert [item["from"]["id"] for item in inputs] == ["1"]
             return 204, {}

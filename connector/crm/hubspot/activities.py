@@ -5,26 +5,30 @@ twice is, by what the portal allows (`ActivityGuard`):
 
 * `unique`: our message id is a unique property. A repeated create is refused, and one batch read settles doubts.
 * `plain`: it is a property, not unique. Doubts are settled among the contact's communications.
-* `none`: the object takes no property of ours. The same, by a reference in the body.
+* `none`: the object takes no property of ours. The same, by a reference at the end of the body.
 """
 
 from __future__ import annotations
 
 import hashlib
 import html
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from connector.crm.hubspot.batches import BatchInput, in_halves, property_key, write_batch
+from connector.crm.hubspot.batches import BatchInput, KeyOf, in_halves, property_key, write_batch
 from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.contacts import tell_erased, timestamp
 from connector.crm.hubspot.failures import HubSpotRefusal, is_conflict
-from connector.crm.hubspot.schema import COMMUNICATION_TO_CONTACT, DIRECTION, MESSAGE_ID, STATUS
+from connector.crm.hubspot.moves import move
+from connector.crm.hubspot.reads import Reading, read_links, read_records
+from connector.crm.hubspot.schema import COMMUNICATION_TYPES, DIRECTION, MESSAGE_ID, STATUS
 from connector.crm.port import (
     Activity,
     ActivityChange,
     ActivityQuery,
+    FindResult,
     Gone,
     Later,
     Refused,
@@ -34,11 +38,7 @@ from connector.crm.port import (
 
 _BODY = "hs_communication_body"
 _BODY_LIMIT = 65_000  # the property takes 65,536 characters, escapes included
-_READ_LIMIT = 100
-_ASSOCIATION_READ_LIMIT = 1000
-_PARTIAL = 207
-_NOT_MOVED = "HubSpot did not associate the activity with its person's contact record."
-_TYPES = [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": COMMUNICATION_TO_CONTACT}]
+_REFERENCE = re.compile(r"ref [0-9a-f]{16}")
 
 
 class ActivityGuard(StrEnum):
@@ -71,11 +71,15 @@ def as_html(text: str, *, limit: int = _BODY_LIMIT) -> str:
 
 def activity_properties(item: Activity, guard: ActivityGuard) -> dict[str, str]:
     """What a communication should say."""
-    body = item.body if guard is ActivityGuard.UNIQUE else f"{item.body}\n{reference(item.wamid)}"
+    body = as_html(item.body)
+    if guard is not ActivityGuard.UNIQUE:
+        # Behind what was cut, or the cut would take it away.
+        tail = f"<br>{reference(item.wamid)}"
+        body = as_html(item.body, limit=_BODY_LIMIT - len(tail)) + tail
     properties = {
         "hs_communication_channel_type": "WHATS_APP",
         "hs_communication_logged_from": "CRM",
-        _BODY: as_html(body),
+        _BODY: body,
         "hs_timestamp": timestamp(item.at),
     }
     if guard is not ActivityGuard.NONE:
@@ -83,6 +87,25 @@ def activity_properties(item: Activity, guard: ActivityGuard) -> dict[str, str]:
         properties[STATUS] = item.status
         properties[DIRECTION] = item.direction
     return properties
+
+
+def _reference_in(body: str) -> str | None:
+    """The reference at the end of a body. A person may write something that looks like one, but not behind ours."""
+    found = _REFERENCE.findall(body)
+    return found[-1] if found else None
+
+
+def _key_of(inputs: Sequence[BatchInput], guard: ActivityGuard) -> KeyOf:
+    """How a created communication is known again."""
+    if guard is not ActivityGuard.NONE:
+        return property_key(MESSAGE_ID)
+    wamids = {reference(item.key): item.key for item in inputs}
+
+    def key_of(result: Mapping[str, Any]) -> str | None:
+        mark = _reference_in((result.get("properties") or {}).get(_BODY) or "")
+        return None if mark is None else wamids.get(mark)
+
+    return key_of
 
 
 async def log_activities(
@@ -94,7 +117,7 @@ async def log_activities(
             key=item.wamid,
             body={
                 "properties": activity_properties(item, guard),
-                "associations": [{"to": {"id": item.contact_record_id}, "types": _TYPES}],
+                "associations": [{"to": {"id": item.contact_record_id}, "types": COMMUNICATION_TYPES}],
             },
         )
         for item in items
@@ -110,23 +133,24 @@ async def _create(
     client: HubSpotClient, inputs: Sequence[BatchInput], guard: ActivityGuard
 ) -> dict[str, WriteResult]:
     path = client.path("objects", "communications/batch/create")
-    key_of = property_key(MESSAGE_ID)
+    key_of = _key_of(inputs, guard)
     if guard is not ActivityGuard.UNIQUE:  # no value of ours can be taken, and none could be looked up
         return await write_batch(client, path, inputs, key_of=key_of)
     try:
         results = await write_batch(client, path, inputs, key_of=key_of, raise_conflict=True)
     except HubSpotRefusal as refusal:
         # A batch was refused because some are there already.
-        there = await _read_by_message_id(client, [item.key for item in inputs])
+        reading = await _read_by_message_id(client, [item.key for item in inputs])
+        there = _there(reading)
         absent = [item for item in inputs if item.key not in there]
         if len(absent) == len(inputs):
             if len(inputs) == 1:
                 return {inputs[0].key: refusal.refused()}
             return await in_halves(inputs, lambda half: _create(client, half, guard))
-        return {**_found(there), **(await _create(client, absent, guard) if absent else {})}
+        return {**there, **(await _create(client, absent, guard) if absent else {})}
     conflicts = [key for key, result in results.items() if is_conflict(result)]
     if conflicts:
-        results.update(_found(await _read_by_message_id(client, conflicts)))
+        results.update(_there(await _read_by_message_id(client, conflicts)))
     return results
 
 
@@ -149,115 +173,56 @@ async def update_activities(
     results = await write_batch(client, path, inputs, key_of=key_of)
     moved = [item for item in items if item.moved_from and isinstance(results[item.record_id], Written)]
     if moved:
-        left = await _move(client, moved)
-        results.update({record_id: Later(reason=_NOT_MOVED) for record_id in left})
+        results |= await move(client, moved)
     return [results[item.record_id] for item in items]
 
 
 async def find_activities(
     client: HubSpotClient, items: Sequence[ActivityQuery], guard: ActivityGuard
-) -> list[str | None]:
-    """Record ids of creates whose answer was lost, None where there is none."""
+) -> list[FindResult]:
+    """Record ids of creates whose answer was lost, None where there is certainly none."""
     if guard is ActivityGuard.UNIQUE:
-        there = await _read_by_message_id(client, [item.wamid for item in items])
-        return [there.get(item.wamid) for item in items]
-    communications = await _communications_of(client, {item.contact_record_id for item in items})
+        reading = await _read_by_message_id(client, [item.wamid for item in items])
+        there = reading.by(MESSAGE_ID)
+        return [there.get(item.wamid) or _not_told(reading.unsettled.get(item.wamid)) for item in items]
+    places = {record_id for item in items for record_id in item.contact_record_ids}
+    links = await read_links(client, "contacts", "communications", places)
+    linked = {name for names in links.found.values() for name in names}
+    reading = await read_records(client, "communications", linked, properties=[MESSAGE_ID, _BODY])
     found: dict[str, str] = {}
-    wanted = {item.wamid: reference(item.wamid) for item in items}
-    ids = sorted(communications)
-    for start in range(0, len(ids), _READ_LIMIT):
-        body = {
-            "properties": [MESSAGE_ID, _BODY],
-            "inputs": [{"id": record_id} for record_id in ids[start : start + _READ_LIMIT]],
-        }
-        path = client.path("objects", "communications/batch/read")
-        _, answer = await client.call("POST", path, body, writes=False)
-        for record in answer.get("results") or ():
-            properties = record.get("properties") or {}
-            text = properties.get(_BODY) or ""
-            for wamid, mark in wanted.items():
-                if properties.get(MESSAGE_ID) == wamid or mark in text:
-                    found[wamid] = str(record["id"])
-    return [found.get(item.wamid) for item in items]
+    wamids = {reference(item.wamid): item.wamid for item in items}
+    for record in reading.records:
+        properties = record.get("properties") or {}
+        mark = _reference_in(properties.get(_BODY) or "") or ""
+        found[properties.get(MESSAGE_ID) or wamids.get(mark, "")] = str(record["id"])
+    unread = linked - reading.ids - reading.absent
+    doubts = dict(links.unsettled)
+    for place, names in links.found.items():
+        for name in unread & set(names):
+            doubts[place] = reading.unsettled.get(name, "HubSpot did not show every activity of the contact.")
+    # An answer may come under another id than was asked for, when two contacts were merged.
+    strangers = [reason for place, reason in doubts.items() if place not in places]
+    results: list[FindResult] = []
+    for item in items:
+        reasons = [*strangers, *(doubts[place] for place in item.contact_record_ids if place in doubts)]
+        results.append(found.get(item.wamid) or _not_told(reasons[0] if reasons else None))
+    return results
 
 
-async def _read_by_message_id(client: HubSpotClient, wamids: Sequence[str]) -> dict[str, str]:
-    if not wamids:
-        return {}
-    body = {
-        "idProperty": MESSAGE_ID,
-        "properties": [MESSAGE_ID],
-        "inputs": [{"id": wamid} for wamid in wamids],
-    }
-    _, answer = await client.call(
-        "POST", client.path("objects", "communications/batch/read"), body, writes=False
+def _not_told(reason: str | None) -> Later | None:
+    return None if reason is None else Later(reason=reason)
+
+
+async def _read_by_message_id(client: HubSpotClient, wamids: Sequence[str]) -> Reading:
+    return await read_records(
+        client, "communications", wamids, properties=[MESSAGE_ID], id_property=MESSAGE_ID
     )
-    return {
-        record["properties"][MESSAGE_ID]: str(record["id"])
-        for record in answer.get("results") or ()
-        if (record.get("properties") or {}).get(MESSAGE_ID)
-    }
 
 
-async def _communications_of(client: HubSpotClient, contact_ids: Iterable[str]) -> set[str]:
-    """Every communication of these contacts, page by page."""
-    found: set[str] = set()
-    pages: list[dict[str, str]] = [{"id": contact_id} for contact_id in sorted(contact_ids)]
-    path = client.path("associations", "contacts/communications/batch/read")
-    while pages:
-        inputs, pages = pages[:_ASSOCIATION_READ_LIMIT], pages[_ASSOCIATION_READ_LIMIT:]
-        _, answer = await client.call("POST", path, {"inputs": inputs}, writes=False)
-        for result in answer.get("results") or ():
-            found.update(str(to.get("toObjectId") or to.get("id")) for to in result.get("to") or ())
-            after = ((result.get("paging") or {}).get("next") or {}).get("after")
-            if after:
-                pages.append({"id": str(result["from"]["id"]), "after": after})
-    return found
-
-
-async def _move(client: HubSpotClient, items: Sequence[ActivityChange]) -> set[str]:
-    """New association first, then the old one away: a crash between leaves the activity on both, not on none.
-
-    Returns the activities that HubSpot did not associate, e.g. with a contact that somebody deleted. It says so by
-    a 207 without their results, and they stay where they are.
-    """
-    status, answer = await client.call(
-        "POST",
-        client.path("associations", "communications/contacts/batch/create"),
-        {
-            "inputs": [
-                {
-                    "from": {"id": item.record_id},
-                    "to": {"id": item.activity.contact_record_id},
-                    "types": _TYPES,
-                }
-                for item in items
-            ]
-        },
-        writes=True,
-    )
-    left: set[str] = set()
-    if status == _PARTIAL or answer.get("errors"):
-        named = {_start_of(result) for result in answer.get("results") or ()}
-        left = {item.record_id for item in items} - named
-    moved = [item for item in items if item.record_id not in left]
-    if moved:
-        await client.call(
-            "POST",
-            client.path("associations", "communications/contacts/batch/archive"),
-            {"inputs": [{"from": {"id": item.record_id}, "to": [{"id": item.moved_from}]} for item in moved]},
-            writes=True,
-        )
-    return left
-
-
-def _start_of(association: Mapping[str, Any]) -> str:
-    """The `from` record of a created association; its form differs between versions of the API."""
-    return str(association.get("fromObjectId") or (association.get("from") or {}).get("id"))
-
-
-def _found(there: Mapping[str, str]) -> dict[str, WriteResult]:
-    return {wamid: Written(record_id=record_id) for wamid, record_id in there.items()}
+def _there(reading: Reading) -> dict[str, WriteResult]:
+    """Those that are there, and those of which HubSpot did not tell: they are asked for again, not made again."""
+    found = {wamid: Written(record_id=record_id) for wamid, record_id in reading.by(MESSAGE_ID).items()}
+    return {**found, **{wamid: Later(reason=reason) for wamid, reason in reading.unsettled.items()}}
 
 
 def _absent_contact(result: WriteResult, item: Activity) -> WriteResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connector.crm.hubspot import activities, contacts, setup
+from connector.crm.hubspot import activities, contacts, retirement, setup
 from connector.crm.hubspot.activities import ActivityGuard
 from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.contact_search import PEOPLE_PER_CALL, ContactSearch
@@ -16,6 +16,7 @@ from connector.crm.port import (
     CandidateContact,
     ContactQuery,
     ContactUpsert,
+    FindResult,
     Retired,
     SetupReport,
     WriteResult,
@@ -68,7 +69,7 @@ class HubSpot:
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 
-    async def find_activities(self, items: Sequence[ActivityQuery]) -> Sequence[str | None]:
+    async def find_activities(self, items: Sequence[ActivityQuery]) -> Sequence[FindResult]:
         """≤ 100 messages."""
         try:
             return await activities.find_activities(self._client, items, self.guard)
@@ -92,7 +93,7 @@ class HubSpot:
     async def retire_contact(self, record_id: str, *, created_by_us: bool) -> Retired:
         """Delete or flag a record left over by a merge."""
         try:
-            return await contacts.retire_contact(self._client, record_id, created_by_us=created_by_us)
+            return await retirement.retire_contact(self._client, record_id, created_by_us=created_by_us)
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 

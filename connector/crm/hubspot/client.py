@@ -33,7 +33,7 @@ class HubSpotClient:
                 "No HubSpot token is set; nothing can be written.",
                 advice="set CONNECTOR_HUBSPOT__ACCESS_TOKEN to a service key or private-app token",
             )
-        self._version = settings.api_version
+        self.version = settings.api_version
         self._timeout = settings.request_timeout
         self._threads = ThreadPoolExecutor(
             max_workers=settings.calls_in_flight + 2, thread_name_prefix="hubspot"
@@ -53,7 +53,7 @@ class HubSpotClient:
 
     def path(self, family: str, rest: str) -> str:
         """`/crm/<family>/<version>/<rest>`: the version stands in one place."""
-        return f"/crm/{family}/{self._version}/{rest}"
+        return f"/crm/{family}/{self.version}/{rest}"
 
     async def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, writes: bool

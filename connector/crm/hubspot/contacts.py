@@ -1,4 +1,4 @@
-"""Contacts: batch upsert on our unique property, update by id once the record is known; left-over records retired.
+"""Contacts: batch upsert on our unique property, update by id once the record is known.
 
 A known record is written by its id because our key is not certain to lead there: a merge by hand makes a record with
 a new id, both old ids lead to it, and what becomes of the loser's unique value is not documented. An upsert by the
@@ -12,23 +12,13 @@ from datetime import date, datetime
 
 from connector.crm.hubspot.batches import BatchInput, property_key, write_batch
 from connector.crm.hubspot.client import HubSpotClient
-from connector.crm.hubspot.failures import HubSpotRefusal, is_conflict
+from connector.crm.hubspot.failures import conflict_holder, is_conflict
+from connector.crm.hubspot.reads import Reading, read_records
 from connector.crm.hubspot.schema import CONTACT_KEY
-from connector.crm.port import ContactUpsert, Gone, Later, Retired, WriteResult
+from connector.crm.personal_data import readable
+from connector.crm.port import ContactUpsert, Gone, Later, Refused, WriteResult
 from connector.crm.properties import PropertyValue
-from connector.errors import ConnectorError
-
-_WATCHED = (
-    "email",
-    "firstname",
-    "lastname",
-    "phone",
-    "mobilephone",
-    "company",
-    "jobtitle",
-    "hubspot_owner_id",
-)
-_LINKS = ("companies", "deals", "tickets", "notes", "tasks", "calls", "emails", "meetings")
+from connector.errors import ConnectorError, Transient
 
 
 def timestamp(value: datetime) -> str:
@@ -63,7 +53,7 @@ async def upsert_contacts(client: HubSpotClient, items: Sequence[ContactUpsert])
     results |= await _write(client, "upsert", [*new, *elsewhere])
     gone = {item.key: item.record_id for item in known if isinstance(results[item.key], Gone)}
     results |= await tell_erased(client, gone)
-    return [await again_if_ours(client, item.key, results[item.key]) for item in items]
+    return [await again_if_ours(client, item, results[item.key]) for item in items]
 
 
 async def _write(
@@ -81,73 +71,49 @@ async def tell_erased(client: HubSpotClient, gone: Mapping[str, str | None]) -> 
     """Key → `Gone`, for contacts that are gone (key → record id): erased, if they are not among the deleted either."""
     if not gone:
         return {}
-    ids = sorted({record_id for record_id in gone.values() if record_id})
-    body = {"inputs": [{"id": record_id} for record_id in ids], "properties": []}
-    path = client.path("objects", "contacts/batch/read?archived=true")
+    ids = {record_id for record_id in gone.values() if record_id}
     try:
-        _, answer = await client.call("POST", path, body, writes=False)
-    except (ConnectorError, HubSpotRefusal) as error:
+        deleted = await read_records(client, "contacts", ids, properties=(), archived=True)
+    except ConnectorError as error:
         return {key: Later(reason=error.message) for key in gone}
-    deleted = {str(record["id"]) for record in answer.get("results") or ()}
-    return {
-        key: Gone(reason="HubSpot has no such contact any more.", erased=record_id not in deleted)
-        for key, record_id in gone.items()
-    }
+    results: dict[str, WriteResult] = {}
+    for key, record_id in gone.items():
+        doubt = deleted.unsettled.get(record_id or "")
+        if doubt is not None:
+            results[key] = Later(reason=doubt)
+        else:
+            erased = record_id not in deleted.ids
+            results[key] = Gone(reason="HubSpot has no such contact any more.", erased=erased)
+    return results
 
 
-async def again_if_ours(client: HubSpotClient, key: str, result: WriteResult) -> WriteResult:
+async def again_if_ours(client: HubSpotClient, item: ContactUpsert, result: WriteResult) -> WriteResult:
     """A conflict over our own key is an earlier upsert that had not ended yet: the next one updates its record.
 
-    Any other is over a unique property of the portal's own, and stays refused.
+    Any other is over a unique property of the portal's own, and stays refused: so it is when our key leads nowhere,
+    or to the record that was written, or when HubSpot names another record as the holder.
     """
-    if not is_conflict(result) or await find_contact(client, key) is None:
+    if not isinstance(result, Refused) or not is_conflict(result):
+        return result
+    reading = await _read_key(client, item.key)
+    if reading.unsettled:
+        return Later(reason=reading.unsettled[item.key])
+    found = next(iter(reading.ids), None)
+    if found is None or found == item.record_id or conflict_holder(result.reason) not in (None, found):
         return result
     return Later(reason="HubSpot was still creating this contact.")
 
 
 async def find_contact(client: HubSpotClient, key: str) -> str | None:
-    """The record with our key: a batch read, which does not lag behind writes as search does."""
-    body = {"idProperty": CONTACT_KEY, "properties": [CONTACT_KEY], "inputs": [{"id": key}]}
-    _, answer = await client.call("POST", client.path("objects", "contacts/batch/read"), body, writes=False)
-    results = answer.get("results") or ()
-    return str(results[0]["id"]) if results else None
+    """The record with our key: a batch read, which does not lag behind writes as search does.
+
+    Raises `Transient` when HubSpot did not tell.
+    """
+    reading = await _read_key(client, key)
+    if reading.unsettled:
+        raise Transient(f"HubSpot did not tell whether it has a contact: {readable(reading.unsettled[key])}")
+    return next(iter(reading.ids), None)
 
 
-async def retire_contact(client: HubSpotClient, record_id: str, *, created_by_us: bool) -> Retired:
-    """Delete a record left over by a merge if nobody but us ever wrote it, else leave it and say why."""
-    query = ",".join((CONTACT_KEY, *_WATCHED))
-    links = ",".join(_LINKS)
-    path = client.path("objects", f"contacts/{record_id}?propertiesWithHistory={query}&associations={links}")
-    try:
-        _, record = await client.call("GET", path, writes=False)
-    except HubSpotRefusal as refusal:
-        if refusal.status == 404:
-            return Retired(deleted=True, reason="it was gone already")
-        raise
-    if str(record.get("id")) != record_id:
-        # Never delete it: it may be the one of the person who won.
-        return Retired(deleted=True, reason=f"somebody merged it into record {record.get('id')}")
-    if not created_by_us:
-        return Retired(deleted=False, reason="it was in the CRM before us; merge the two records by hand")
-    history = record.get("propertiesWithHistory") or {}
-    ours = {_source(version) for version in history.get(CONTACT_KEY, ())}  # nobody else writes our key
-    hands = [
-        name for name in _WATCHED if any(_source(version) not in ours for version in history.get(name, ()))
-    ]
-    linked = sorted(
-        kind for kind, value in (record.get("associations") or {}).items() if value.get("results")
-    )
-    if hands or linked:
-        what = ", ".join([*hands, *(f"linked {kind}" for kind in linked)])
-        return Retired(
-            deleted=False, reason=f"somebody else worked on it ({what}); merge the two records by hand"
-        )
-    await client.call(
-        "POST", client.path("objects", "contacts/batch/archive"), {"inputs": [{"id": record_id}]}, writes=True
-    )
-    return Retired(deleted=True)
-
-
-def _source(version: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Who made one version of a property: HubSpot names the kind of source and the app's or user's id."""
-    return version.get("sourceType"), version.get("sourceId")
+async def _read_key(client: HubSpotClient, key: str) -> Reading:
+    return await read_records(client, "contacts", [key], properties=[CONTACT_KEY], id_property=CONTACT_KEY)

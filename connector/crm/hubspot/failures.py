@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from connector.crm.personal_data import readable
 from connector.crm.port import Gone, Later, Refused, WriteResult
 from connector.errors import ConnectorError, RateLimited, Terminal, Transient, Uncertain
 
@@ -28,6 +29,12 @@ _UNREACHABLE = {408, 500, 502, 503, 504, 520, 521, 522, 523, 524, 530}
 _ABOUT_CONTENT = frozenset({400, 409, 413, 414, 422})
 
 _ABSENT_PROPERTY = re.compile(r'Property \\*"(\w+)\\*" does not exist')
+_NOT_UNIQUE = re.compile(r"Unable to perform \S+ by non-unique \S+ property (\w+)")
+_HOLDER = re.compile(r"Existing ID: (\d+)|(\d+) already has that value")
+
+
+class MissingScope(Terminal):
+    """The token is accepted, and may not do this."""
 
 
 @dataclass(kw_only=True, eq=False)  # not frozen: Python writes tracebacks on exceptions
@@ -71,6 +78,12 @@ def is_conflict(result: WriteResult) -> bool:
     )
 
 
+def conflict_holder(message: str) -> str | None:
+    """The record that a conflict names as the holder of the value; None when it names none."""
+    found = _HOLDER.search(message)
+    return None if found is None else found[1] or found[2]
+
+
 def read_body(body: Any) -> dict[str, Any]:
     """An error body as a dict; every field may be missing, and a proxy may answer HTML."""
     if isinstance(body, bytes):
@@ -85,7 +98,8 @@ def read_body(body: Any) -> dict[str, Any]:
 def call_failure(status: int, body: Any, headers: Mapping[str, str], *, writes: bool) -> Exception:
     """The error of a call that was answered with a status outside 2xx."""
     document = read_body(body)
-    message = str(document.get("message", "")) or f"status {status}"
+    said = str(document.get("message", "")) or f"status {status}"
+    message = readable(said)
     category = str(document.get("category") or document.get("errorType") or "UNKNOWN")
     correlation = str(document.get("correlationId", ""))
     if status == 429:
@@ -100,7 +114,7 @@ def call_failure(status: int, body: Any, headers: Mapping[str, str], *, writes: 
             advice="set CONNECTOR_HUBSPOT__ACCESS_TOKEN to a valid token and restart sync-hubspot",
         )
     if status == 403:
-        return Terminal(f"HubSpot refuses for a missing permission: {message}", advice=_SCOPES_PAGE)
+        return MissingScope(f"HubSpot refuses for a missing permission: {message}", advice=_SCOPES_PAGE)
     if status == _LOCKED_STATUS:
         return Transient(f"HubSpot has the records locked: {message}", retry_after=2.0)
     if status == _MIGRATION_STATUS:
@@ -110,19 +124,24 @@ def call_failure(status: int, body: Any, headers: Mapping[str, str], *, writes: 
     if status in _UNREACHABLE or status >= 500:
         text = f"HubSpot answered {status}: {message}"
         return Uncertain(text) if writes else Transient(text)
-    if (absent := absent_property(message)) is not None:
+    if (absent := absent_property(said)) is not None:
         return absent
     return HubSpotRefusal(
         status=status,
         category=category,
-        message=message,
+        message=said,
         context=document.get("context") or {},
         correlation_id=correlation,
     )
 
 
 def absent_property(message: str) -> Terminal | None:
-    """The error of a portal that lacks a property we write: every record would be refused, and none is at fault."""
+    """The error of a portal that lacks a property of ours: every record would be refused, and none is at fault."""
+    if (key := _NOT_UNIQUE.search(message)) is not None:
+        return Terminal(
+            f"HubSpot's property {key[1]} is not unique any more. Nothing was written; what waits stays in the database.",
+            advice="let nobody replace our properties, then: connector setup hubspot, and restart sync-hubspot",
+        )
     names = sorted(set(_ABSENT_PROPERTY.findall(message)))
     if not names:
         return None
@@ -157,7 +176,8 @@ def as_connector_error(error: Exception) -> ConnectorError:
         return error
     if isinstance(error, HubSpotRefusal):
         return Terminal(
-            f"HubSpot refuses with status {error.status}: {error.message} ({error.category}, {error.correlation_id}).",
+            f"HubSpot refuses with status {error.status}: {readable(error.message)} ({error.category}, "
+            f"{error.correlation_id}).",
             advice="check CONNECTOR_HUBSPOT__BASE_URL, CONNECTOR_HUBSPOT__API_VERSION and what HubSpot names",
         )
     raise error

@@ -16,6 +16,9 @@ DIRECTION = "whatsapp_direction"
 
 COMMUNICATION_TO_CONTACT = 81
 """HubSpot's own association type; https://developers.hubspot.com/docs/guides/api/crm/associations."""
+COMMUNICATION_TYPES: Sequence[Mapping[str, Any]] = (
+    {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": COMMUNICATION_TO_CONTACT},
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,8 +15,9 @@ from connector.crm.port import (
     Activity,
     ActivityChange,
     ActivityQuery,
+    FindResult,
     Gone,
-    Later,
+    Homeless,
     WriteResult,
 )
 from connector.crm.salesforce.client import SalesforceClient
@@ -105,7 +106,7 @@ async def update_activities(client: SalesforceClient, items: Sequence[ActivityCh
                 results.append(Gone(reason=outcome.message))
             elif item.moved_from:
                 # The Task is there, so its new person is not: the next write of that person tells.
-                results.append(Later(reason=outcome.message))
+                results.append(Homeless(reason=outcome.message))
             else:
                 results.append(refused(outcome))
         else:
@@ -113,7 +114,7 @@ async def update_activities(client: SalesforceClient, items: Sequence[ActivityCh
     return results
 
 
-async def find_activities(client: SalesforceClient, items: Sequence[ActivityQuery]) -> list[str | None]:
+async def find_activities(client: SalesforceClient, items: Sequence[ActivityQuery]) -> list[FindResult]:
     """Record ids of upserts whose answer was lost, None where there is none."""
     soql = f"SELECT Id, {MESSAGE_ID} FROM {_TASK} WHERE {MESSAGE_ID} IN {{}}"  # noqa: S608 - ours
     rows = await select_in(client, soql, [message_key(item.wamid) for item in items])

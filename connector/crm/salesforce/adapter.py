@@ -13,6 +13,7 @@ from connector.crm.port import (
     CandidateContact,
     ContactQuery,
     ContactUpsert,
+    FindResult,
     Retired,
     SetupReport,
     WriteResult,
@@ -58,7 +59,7 @@ class Salesforce:
         """≤ 200 distinct records."""
         return await _checked(activities.update_activities(self._client, items))
 
-    async def find_activities(self, items: Sequence[ActivityQuery]) -> Sequence[str | None]:
+    async def find_activities(self, items: Sequence[ActivityQuery]) -> Sequence[FindResult]:
         """≤ 200 messages."""
         return await _checked(activities.find_activities(self._client, items))
 

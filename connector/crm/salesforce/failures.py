@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from connector.crm.personal_data import readable
 from connector.crm.port import Gone, Later, Refused, WriteResult
 from connector.crm.salesforce.package import DEPLOY_COMMAND
 from connector.errors import ConnectorError, RateLimited, Terminal, Transient, Uncertain
@@ -116,8 +117,9 @@ def kind_of(code: str) -> Kind:
 
 def call_failure(status: int, content: Any, headers: Mapping[str, str], *, writes: bool) -> Exception:
     """The error of a call that was answered with a status outside 2xx, other than an expired session."""
-    code, message = _first(content)
-    message = message or f"status {status}"
+    code, said = _first(content)
+    said = said or f"status {status}"
+    message = readable(said)
     if code == "REQUEST_LIMIT_EXCEEDED" or status == 429:
         return _limit(message, headers)
     if status >= 500 or status == 420:
@@ -128,7 +130,7 @@ def call_failure(status: int, content: Any, headers: Mapping[str, str], *, write
         return Transient(f"Salesforce is busy ({code}): {message}")
     if kind in (Kind.SETUP, Kind.STOPPED) or status == 403:
         return _terminal(kind, code or str(status), message)
-    return SalesforceRefusal(status=status, code=code or f"status_{status}", message=message)
+    return SalesforceRefusal(status=status, code=code or f"status_{status}", message=said)
 
 
 def row_failure(errors: Any) -> RowFailure | None:
@@ -169,7 +171,7 @@ def refused(failure: RowFailure) -> Refused:
 
 def refuse_all(failure: RowFailure) -> Terminal:
     """What every record of a call was refused for, when the org's set-up is to blame."""
-    return _terminal(failure.kind, failure.code, failure.message)
+    return _terminal(failure.kind, failure.code, readable(failure.message))
 
 
 def as_connector_error(error: Exception) -> ConnectorError:
@@ -177,7 +179,7 @@ def as_connector_error(error: Exception) -> ConnectorError:
     if isinstance(error, ConnectorError):
         return error
     if isinstance(error, SalesforceRefusal):
-        return Terminal(f"Salesforce refuses: {error.message} ({error.code}). Nothing was written.")
+        return Terminal(f"Salesforce refuses: {readable(error.message)} ({error.code}). Nothing was written.")
     raise error
 
 

@@ -13,6 +13,15 @@ TYPE_IDS = {"contacts": "0-1", "communications": "0-18"}
 """Served object types and their objectTypeId."""
 LEGACY_TYPES = {"contacts": "CONTACT", "communications": "COMMUNICATION"}
 """Names inside HubSpot's "Cannot set PropertyValueCoordinates" message."""
+OTHER_TYPES = frozenset(
+    {
+        *("companies", "deals", "tickets", "leads", "quotes", "orders", "carts", "invoices", "subscriptions"),
+        *("commerce_payments", "feedback_submissions", "appointments", "courses", "listings", "services"),
+        *("notes", "tasks", "calls", "emails", "meetings", "postal_mail"),
+    }
+)
+"""Types whose records may hang on a contact, and which are served only as far as that
+(developers.hubspot.com/docs/guides/api/crm/understanding-the-crm, object types)."""
 SINGULAR = {"contacts": "contact", "communications": "communication"}
 
 DEFAULT_PROPERTIES = {

@@ -55,6 +55,11 @@ class HubSpotConfig(BaseModel):
     """What the losing record's unique value leads to after a merge: nothing, or the merged record.
     Not documented."""
 
+    custom_objects: tuple[str, ...] = ()
+    """objectTypeIds of the portal's own objects, e.g. 2-123456."""
+    absent_types: frozenset[str] = frozenset()
+    """Types of HubSpot's own that this portal does not have, as its subscription lacks them."""
+
     burst_limit: Annotated[int, Field(ge=1)] | None = 100
     """Calls per rolling 10 s and app (Free and Starter: 100, Professional and Enterprise: 190)."""
     association_limit: Annotated[int, Field(ge=1)] | None = 150

@@ -10,7 +10,9 @@ from typing import Any
 
 from connector.sandbox.hubspot import catalog, contacts
 from connector.sandbox.hubspot.associations import AssociationGraph
+from connector.sandbox.hubspot.catalog import OTHER_TYPES
 from connector.sandbox.hubspot.config import HubSpotConfig
+from connector.sandbox.hubspot.errors import refuse
 from connector.sandbox.hubspot.limits import RateLimits
 from connector.sandbox.hubspot.objects import ObjectEndpoints
 from connector.sandbox.hubspot.records import Record, RecordStore, utc
@@ -41,6 +43,7 @@ class Portal:
         }
         self.associations = AssociationGraph(self.stores, config=config)
         self.blocked_emails: set[str] = set()
+        self._others: dict[str, list[tuple[str, str]]] = {}
         self.objects = {
             name: ObjectEndpoints(
                 store,
@@ -68,6 +71,30 @@ class Portal:
     def communications(self) -> RecordStore:
         """The communication records."""
         return self.stores["communications"]
+
+    def link_other(self, contact_id: str, kind: str, record_id: str) -> None:
+        """Somebody hangs a record on a contact, of a type that is served in no other way.
+
+        Raises:
+            HubSpotError: 400, the portal has no such type.
+
+        """
+        self._check_kind(kind)
+        self._others.setdefault(contact_id, []).append((kind, record_id))
+
+    def others_linked(self, contact_id: str, kind: str) -> list[str]:
+        """Return the ids of the records of another type that hang on a contact.
+
+        Raises:
+            HubSpotError: 400, the portal has no such type.
+
+        """
+        self._check_kind(kind)
+        return [record_id for name, record_id in self._others.get(contact_id, ()) if name == kind]
+
+    def _check_kind(self, kind: str) -> None:
+        if kind not in OTHER_TYPES - self.config.absent_types and kind not in self.config.custom_objects:
+            raise refuse(f"Unable to infer object type from: {kind}")
 
     def merge_contacts(self, document: Any) -> Record:
         """Merge two contacts, see `contacts.merge`."""

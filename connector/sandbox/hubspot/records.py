@@ -42,6 +42,8 @@ class Caller:
         return f"{self.source_type}:{self.source_id}"
 
 
+CALCULATED = Caller(source_type="CALCULATED", source_id="CalculatedPropertyComputer")
+"""HubSpot's own arithmetic, in the history of what nobody can write (observed on live portals)."""
 PERSON = Caller(source_type="CRM_UI", source_id="userId:7654321")
 
 
@@ -236,7 +238,7 @@ class RecordStore:
             self._set(record, name, value, caller, now)
         for calculated, source in PHONE_SEARCH.items():
             if source in values:
-                record.values[calculated] = national_number(values[source])
+                self._set(record, calculated, national_number(values[source]), CALCULATED, now)
 
     def _set(self, record: Record, name: str, value: str, caller: Caller, now: datetime) -> None:
         old = record.values.get(name)

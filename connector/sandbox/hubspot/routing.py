@@ -21,6 +21,7 @@ TYPE_NAMES = {alias: name for name, type_id in TYPE_IDS.items() for alias in (na
 
 READ, WRITE = "crm.objects.contacts.read", "crm.objects.contacts.write"
 """Communications need the scopes of contacts (communications guide)."""
+CUSTOM_READ = "crm.schemas.custom.read"
 SCHEMA_READ, SCHEMA_WRITE = "crm.schemas.contacts.read", "crm.schemas.contacts.write"
 
 

@@ -9,10 +9,6 @@ from connector.sandbox.hubspot.catalog import SINGULAR
 from connector.sandbox.hubspot.errors import not_found, refuse
 from connector.sandbox.hubspot.routing import READ, TYPE_NAMES, WRITE, Asked, route
 
-_NEVER_LINKED = frozenset({"companies", "deals", "tickets", "notes", "tasks", "calls", "emails", "meetings"})
-"""Types that every portal has and this one holds no records of: a read answers that nothing is associated,
-as HubSpot does by leaving the type out of `associations`."""
-
 
 def _upsert(asked: Asked) -> Answer:
     return asked.batch(
@@ -70,16 +66,19 @@ def _get_one(asked: Asked) -> Answer:
         properties=asked.listed("properties"),
         with_history=asked.listed("propertiesWithHistory"),
     )
-    associations = {}
+    associations: dict[str, Any] = {}
     for name in asked.listed("associations"):
         to_type = TYPE_NAMES.get(name, "")
-        if not to_type and name in _NEVER_LINKED:
-            continue
         if not to_type:
-            raise refuse("Unable to infer object type of an association.")
+            ids = asked.portal.others_linked(record.id, name)
+            if ids:
+                results = [{"id": other, "type": f"contact_to_{name}"} for other in ids]
+                associations[name] = {"results": results}
+            continue
         ids = asked.portal.associations.of(asked.params["type"], record.id, to_type)
-        page = asked.portal.associations.page(asked.params["type"], to_type, ids)
+        # A type of which nothing hangs there is left out, as HubSpot does.
         if ids:
+            page = asked.portal.associations.page(asked.params["type"], to_type, ids)
             kind = f"{SINGULAR[asked.params['type']]}_to_{SINGULAR[to_type]}"
             results = [{"id": str(entry["toObjectId"]), "type": kind} for entry in page["results"]]
             associations[to_type] = {**page, "results": results}
