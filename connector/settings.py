@@ -261,6 +261,8 @@ class HealthSettings(_Group):
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
     """0: any free port, logged at start."""
+    roles: dict[str, BaseUrl] = {}
+    """Where `connector status` asks roles: a JSON object, name to scheme, host and port of its health endpoint."""
 
 
 class LogSettings(_Group):

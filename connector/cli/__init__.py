@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -15,6 +16,7 @@ from connector.cli.sandbox import sandbox as sandbox_command
 from connector.cli.schemas import schemas as schemas_command
 from connector.cli.setup import app as setup_app
 from connector.cli.state import app as state_app
+from connector.cli.status import status as status_command
 from connector.cli.topics import app as topics_app
 from connector.cli.trace import trace as trace_command
 from connector.cli.trigger import trigger as trigger_command
@@ -36,6 +38,7 @@ app.add_typer(topics_app, name="topics", rich_help_panel="Deploy")
 app.add_typer(state_app, name="state", rich_help_panel="Deploy")
 app.add_typer(setup_app, name="setup", rich_help_panel="Deploy")
 app.add_typer(mapping_app, name="mapping", rich_help_panel="Deploy")
+app.command("status", rich_help_panel="Operate")(status_command)
 app.command("trace", rich_help_panel="Operate")(trace_command)
 app.add_typer(media_app, name="media", rich_help_panel="Operate")
 app.command("trigger", rich_help_panel="Develop")(trigger_command)
@@ -44,6 +47,8 @@ app.command("schemas", rich_help_panel="Develop")(schemas_command)
 
 def main() -> None:
     """Run the command line; an error of ours ends with what to do next, and exit code 1."""
+    # Until a role sets up its logging, the clients' own complaints would stand beside ours, which say what to do.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         app()
     except ConnectorError as error:

@@ -15,7 +15,11 @@ from connector.errors import ConnectorError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
+_UNBOUNDED = 10_000  # columns; a table is as wide as what it holds
+
 out = Console(soft_wrap=True, highlight=False)
+if not out.is_terminal:
+    out.width = _UNBOUNDED
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
@@ -25,7 +29,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:
-    """A table; on a pipe it has no colours."""
+    """A table; on a pipe it has no colours, and a row is a line."""
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")

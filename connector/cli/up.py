@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -106,7 +107,7 @@ def _introduce(deployment: LocalDeployment, *, sandbox: bool, has_crm: bool) -> 
         )
     out.print(f"logs        {deployment.log_dir}", markup=False)
     out.print(
-        f'settings    set -a; . "{_write_settings(deployment)}"; set +a   (then connector trace … works here)'
+        f'settings    set -a; . "{_write_settings(deployment)}"; set +a   (then connector status, trace … work here)'
     )
     out.print("Ctrl-C stops everything; the data is kept.\n")
     if sandbox:
@@ -128,6 +129,7 @@ def _write_settings(deployment: LocalDeployment) -> Path:
         **deployment.env,
         "CONNECTOR_INGRESS__PORT": deployment.ingress_url.rsplit(":", 1)[1],
         "CONNECTOR_INGRESS__PUBLIC_URL": deployment.ingress_url,
+        "CONNECTOR_HEALTH__ROLES": json.dumps(deployment.role_urls),
     }
     lines = [
         f"{name}={shlex.quote(value)}\n"

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -17,15 +18,33 @@ from connector.embedded.ports import free_ports
 from connector.sandbox.audit import CrmRecords, hubspot_records, salesforce_records
 
 
-async def _run(*words: str) -> tuple[int, str, str]:
+async def _run(*words: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "connector", *words),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(env or {})},
     )
     out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
+
+
+async def _status_is_fine(settings: Path) -> None:
+    """With the settings that `up` wrote every role, CRM and engine answers, and nothing is to be done."""
+    text = await asyncio.to_thread(settings.read_text)
+    lines = (shlex.split(line)[0].partition("=") for line in text.splitlines())
+    code, out, err = await _run("status", "--json", env={name: value for name, _, value in lines})
+    assert (code, err) == (0, ""), out
+    seen = json.loads(out)
+    assert {item["name"]: item["works"] for item in seen["dependencies"]} == dict.fromkeys(
+        ["kafka", "postgresql", "hubspot", "salesforce"], True
+    )
+    assert {role["name"]: role["ready"] for role in seen["roles"]} == dict.fromkeys(
+        ["ingress", "route", "sync-hubspot", "sync-salesforce", "media"], True
+    )
+    assert all(group["members"] == 1 for group in seen["groups"])
+    assert seen["advice"] == []
 
 
 async def _until_has(
@@ -78,6 +97,7 @@ async def test_up_says_where_everything_is_and_stops_on_a_signal(tmp_path: Path)
             urls["salesforce"], salesforce_records, "/_sandbox/salesforce/state", wamid
         )
         assert (hubspot.people, salesforce.people) == (1, 1)
+        await _status_is_fine(tmp_path / "connector.env")
         process.send_signal(signal.SIGINT)
         rest, _ = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0, rest.decode()

@@ -7,8 +7,9 @@ import httpx
 import pytest
 from rich.console import Console
 
-from connector.cli.board import Reading, Row, Watch, board, read_role, records_per_second
+from connector.cli.board import Row, Watch, board
 from connector.embedded.supervisor import State, Status
+from connector.telemetry.reading import Reading, read_role, records_per_second
 
 METRICS = """
 # TYPE connector_stream_records_total counter

@@ -1,0 +1,183 @@
+"""The whole deployment at a glance: what answers, what waits, what a person should do.
+
+Needs the database and Kafka only; roles are asked where their health endpoints are known, CRMs where the settings
+enable them. Nothing is changed, and what cannot be asked is said, not raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from connector.crm.hubspot.adapter import HubSpot
+from connector.crm.port import Crm
+from connector.crm.salesforce.adapter import Salesforce
+from connector.errors import ConnectorError
+from connector.identity.history_stage import STAGE as ROUTE_HISTORY
+from connector.identity.routing import STAGE as ROUTE
+from connector.recovery.dead_letters import DeadLetterCounts, count_dead_letters
+from connector.recovery.status import Parked, SinkStatus, parked_statuses, sink_status
+from connector.recovery.trace import SINKS
+from connector.settings import Settings
+from connector.state.database import connect, database_errors
+from connector.streams.lag import GroupLag, group_lags
+from connector.sync.mapping import load_mapping
+from connector.telemetry.reading import Reading, ask_role
+from connector.topics import CONVERSATION_EVENTS, WHATSAPP_HISTORY, WHATSAPP_UPDATES
+
+_CRM_TIMEOUT = 20.0  # seconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dependency:
+    """Something that has to answer. `works`: None when it was not asked; `said`: why, or what is wrong."""
+
+    name: str
+    works: bool | None
+    said: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Role:
+    """A role's process at its health endpoint. `state`: of its worst part, or `no answer`."""
+
+    name: str
+    url: str
+    state: str
+    ready: bool
+    reading: Reading
+    parts: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overview:
+    """One look. None or empty: it could not be asked; the dependency says why."""
+
+    dependencies: Sequence[Dependency]
+    roles: Sequence[Role]
+    groups: Sequence[GroupLag]
+    sinks: Sequence[SinkStatus]
+    parked: Parked | None
+    dead_letters: DeadLetterCounts | None
+
+
+async def look(
+    settings: Settings, *, roles: Mapping[str, str], crms: Sequence[Dependency] | None = None
+) -> Overview:
+    """Look at everything at once. `roles`: name → base URL; `crms`: what `check_crms` said a while ago."""
+    (kafka, groups, letters), (database, sinks, parked), asked, checked = await asyncio.gather(
+        _ask_kafka(settings),
+        _ask_database(settings),
+        _ask_roles(roles),
+        check_crms(settings) if crms is None else _same(crms),
+    )
+    return Overview(
+        dependencies=[kafka, database, *checked],
+        roles=asked,
+        groups=groups,
+        sinks=sinks,
+        parked=parked,
+        dead_letters=letters,
+    )
+
+
+async def check_crms(settings: Settings) -> list[Dependency]:
+    """Whether each enabled CRM takes our credential and has our properties; a few calls each."""
+    return list(
+        await asyncio.gather(
+            _check_crm("hubspot", settings, enabled=settings.hubspot.enabled),
+            _check_crm("salesforce", settings, enabled=settings.salesforce.enabled),
+        )
+    )
+
+
+async def _same(crms: Sequence[Dependency]) -> list[Dependency]:
+    return list(crms)
+
+
+async def _check_crm(name: str, settings: Settings, *, enabled: bool) -> Dependency:
+    if not enabled:
+        said = f"not asked: CONNECTOR_{name.upper()}__ENABLED is not true in this shell's settings"
+        return Dependency(name=name, works=None, said=said)
+    try:
+        async with asyncio.timeout(_CRM_TIMEOUT):
+            mapping = load_mapping(settings.sync.mapping)
+            crm: Crm
+            if name == "hubspot":
+                crm = HubSpot(settings.hubspot, mapped=mapping.mapped(name))
+            else:
+                crm = Salesforce(settings.salesforce, mapped=mapping.mapped(name))
+            try:
+                report = await crm.check_setup(create=False)
+            finally:
+                await crm.close()
+    except TimeoutError:
+        return Dependency(
+            name=name,
+            works=False,
+            said=f"does not answer within {_CRM_TIMEOUT:g} s",
+            advice="the writer waits for it",
+        )
+    except ConnectorError as error:
+        return Dependency(name=name, works=False, said=error.message, advice=error.advice)
+    if not report.ready:
+        missing = ", ".join(report.missing)
+        return Dependency(
+            name=name, works=False, said=f"lacks our properties: {missing}", advice=report.advice
+        )
+    return Dependency(name=name, works=True, said="takes our credential and has our properties")
+
+
+async def _ask_kafka(settings: Settings) -> tuple[Dependency, Sequence[GroupLag], DeadLetterCounts | None]:
+    stages = [
+        (ROUTE, WHATSAPP_UPDATES),
+        (ROUTE_HISTORY, WHATSAPP_HISTORY),
+        *((f"sync-{sink}", CONVERSATION_EVENTS) for sink in SINKS),
+        ("media", CONVERSATION_EVENTS),
+    ]
+    try:
+        groups = await group_lags(settings.kafka, stages)
+        letters = await count_dead_letters(settings.kafka)
+    except ConnectorError as error:
+        return Dependency(name="kafka", works=False, said=error.message, advice=error.advice), [], None
+    servers = settings.kafka.bootstrap_servers
+    return Dependency(name="kafka", works=True, said=f"answers at {servers}"), groups, letters
+
+
+async def _ask_database(settings: Settings) -> tuple[Dependency, Sequence[SinkStatus], Parked | None]:
+    try:
+        async with database_errors():
+            connection = await connect(settings.database.url.get_secret_value())
+            try:
+                sinks = [await sink_status(connection, sink) for sink in SINKS]
+                parked = await parked_statuses(connection)
+            finally:
+                await connection.close()
+    except ConnectorError as error:
+        return Dependency(name="postgresql", works=False, said=error.message, advice=error.advice), [], None
+    return Dependency(name="postgresql", works=True, said="answers, and has our tables"), sinks, parked
+
+
+async def _ask_roles(roles: Mapping[str, str]) -> list[Role]:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answers = await asyncio.gather(*(ask_role(client, url) for url in roles.values()))
+    found = []
+    for (name, url), (document, reading) in zip(roles.items(), answers, strict=True):
+        parts = document["parts"] if document else []
+        waiting = next((part["state"] for part in parts if not part["ready"]), None)
+        found.append(
+            Role(
+                name=name,
+                url=url,
+                state="no answer" if document is None else waiting or "ready",
+                ready=document is not None and waiting is None,
+                reading=reading,
+                parts=parts,
+            )
+        )
+    return found

@@ -1,0 +1,107 @@
+"""What the broker says about the consumer groups: how far each is behind, and whether anybody works in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from connector.errors import Transient
+from connector.settings import KafkaSettings
+from connector.streams.app import group_name
+from connector.topics import Topic
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupLag:
+    """One stage's group on its topic. `lag`: records; `members`: workers; `state`: the broker's word, e.g. Stable."""
+
+    stage: str
+    topic: str
+    lag: int
+    members: int
+    state: str
+    ever_committed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerView:
+    """A look at the brokers that joins no group and changes nothing."""
+
+    admin: AIOKafkaAdminClient
+    consumer: AIOKafkaConsumer
+    prefix: str
+
+    async def places(self, topic: Topic) -> list[TopicPartition]:
+        """The partitions of a topic; none when it is not there."""
+        name = topic.full_name(self.prefix)
+        if name not in await self.admin.list_topics():
+            return []
+        [described] = await self.admin.describe_topics([name])
+        return sorted(TopicPartition(name, item["partition"]) for item in described["partitions"])
+
+
+@contextlib.asynccontextmanager
+async def broker_view(settings: KafkaSettings, *, timeout: float) -> AsyncIterator[BrokerView]:
+    """Look for at most `timeout` seconds. Raises `Transient` when no broker answers."""
+    servers, client = settings.bootstrap_servers, "connector-status"
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers, client_id=client, request_timeout_ms=5000)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers, client_id=client, enable_auto_commit=False, request_timeout_ms=5000
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            try:
+                await admin.start()
+                await consumer.start()
+                yield BrokerView(admin, consumer, settings.topic_prefix)
+            finally:
+                await consumer.stop()
+                await admin.close()
+    except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
+        raise Transient(
+            f"Kafka does not answer at {servers}: {str(error) or type(error).__name__}.",
+            advice="check CONNECTOR_KAFKA__BOOTSTRAP_SERVERS and the brokers",
+        ) from error
+
+
+async def group_lags(
+    settings: KafkaSettings, stages: Iterable[tuple[str, Topic]], *, timeout: float = 10.0
+) -> list[GroupLag]:
+    """The lag of each (stage, topic). What a group never committed counts from the beginning of the log.
+
+    Raises `Transient` when no broker answers. A topic that is not there has no lag.
+    """
+    async with broker_view(settings, timeout=timeout) as view:
+        return [await _lag(view, group_name(settings, stage), stage, topic) for stage, topic in stages]
+
+
+async def _lag(view: BrokerView, group: str, stage: str, topic: Topic) -> GroupLag:
+    places = await view.places(topic)
+    offsets = await view.admin.list_consumer_group_offsets(group)
+    committed: Mapping[TopicPartition, int] = {
+        place: known.offset for place in places if (known := offsets.get(place)) and known.offset >= 0
+    }
+    ends = await view.consumer.end_offsets(places) if places else {}
+    begins = await view.consumer.beginning_offsets(places) if places else {}
+    state, members = await _group(view.admin, group)
+    return GroupLag(
+        stage=stage,
+        topic=topic.full_name(view.prefix),
+        lag=sum(max(0, ends[place] - max(committed.get(place, 0), begins[place])) for place in places),
+        members=members,
+        state=state,
+        ever_committed=bool(committed),
+    )
+
+
+async def _group(admin: AIOKafkaAdminClient, group: str) -> tuple[str, int]:
+    for response in await admin.describe_consumer_groups([group]):
+        for described in response.to_object()["groups"]:
+            return described["state"] or "Dead", len(described["members"])
+    return "Dead", 0
