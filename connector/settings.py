@@ -122,6 +122,16 @@ class HubSpotSettings(_Group):
     """Seconds until an answer counts as lost."""
     calls_in_flight: int = Field(default=4, ge=1, le=32)
     """Drains of one writer that may wait for HubSpot at the same time."""
+    burst_calls: int = Field(default=100, ge=0)
+    """Calls per 10 s until HubSpot's answers say what the account may. 0: no such limit is kept."""
+    association_calls: int = Field(default=100, ge=0)
+    """The same for the association endpoints, which HubSpot counts apart."""
+    search_calls: int = Field(default=5, ge=0)
+    """Searches per second and account; HubSpot's answers do not say it. 0: no such limit is kept."""
+    daily_calls: int = Field(default=250_000, ge=0)
+    """Calls per day until HubSpot's answers say what the account may. 0: no such limit is kept."""
+    quota_share: float = Field(default=1.0, gt=0, le=1)
+    """Part of the account's calls that the connector takes; the rest is left to other integrations."""
     auto_setup: bool = True
     """Let the role create its missing properties at start. False: it waits for `connector setup hubspot`."""
 
@@ -147,6 +157,13 @@ class SalesforceSettings(_Group):
     """Seconds until an answer counts as lost. Flows and triggers of the org run within the call."""
     calls_in_flight: int = Field(default=4, ge=1, le=20)
     """Drains of one writer that may wait for Salesforce at the same time (orgs allow 25 long calls, trials 5)."""
+    daily_calls: int = Field(default=15_000, ge=0)
+    """Calls per 24 h until Salesforce's answers say what the org may. 0: no such limit is kept."""
+    calls_at_once: int = Field(default=20, ge=0)
+    """Calls of all processes that may be open at once: an org takes 25 that last 20 s or longer, a Developer Edition or
+    trial 5 (set 4). 0: no such limit is kept."""
+    quota_share: float = Field(default=1.0, gt=0, le=1)
+    """Part of the org's daily calls that the connector takes; the rest is left to other integrations."""
     organization_id: str = Field(default="", pattern=r"^(00D[A-Za-z0-9]{12}([A-Za-z0-9]{3})?)?$")
     """The org whose outbound messages are taken: Setup, Company Information, 15 or 18 characters."""
     outbound_token: UrlSecret = SecretStr("")

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -12,6 +12,8 @@ from pydantic import SecretStr
 from sandbox_org import APP
 
 from connector.crm.hubspot.adapter import HubSpot
+from connector.crm.hubspot.quota import account_limits
+from connector.crm.quota import governed
 from connector.crm.salesforce.adapter import Salesforce
 from connector.events import ConversationEvent
 from connector.sandbox import HubSpotConfig, SandboxServer
@@ -20,7 +22,13 @@ from connector.sandbox.hubspot.records import PERSON
 from connector.sandbox.journal import Journal
 from connector.sandbox.salesforce.config import PERSON_USER_ID
 from connector.sandbox.salesforce.transactions import Transaction
-from connector.settings import HubSpotSettings, SalesforceSettings, StreamSettings, SyncSettings
+from connector.settings import (
+    DatabaseSettings,
+    HubSpotSettings,
+    SalesforceSettings,
+    StreamSettings,
+    SyncSettings,
+)
 from connector.state.database import close_pool, open_pool
 from connector.streams.codec import encode
 from connector.streams.outcomes import Record
@@ -233,11 +241,19 @@ async def sink_world(
 ) -> AsyncIterator[SinkWorld]:
     """Open a role of `hubspot` or `salesforce` on a new portal or org. `config`: of the HubSpot simulator."""
     portal = HubSpotConfig(**({"burst_limit": None, "search_lag": 0.0} | config))
-    async with SandboxServer(hubspot=portal) as server:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(SandboxServer(hubspot=portal))
         crm: Any
         if sink == "hubspot":
-            token = SecretStr("pat-na1-sandbox")
-            crm = HubSpot(HubSpotSettings(access_token=token, base_url=server.hubspot_url))
+            account = HubSpotSettings(
+                access_token=SecretStr("pat-na1-sandbox"),
+                base_url=server.hubspot_url,
+                burst_calls=portal.burst_limit or 0,
+                search_calls=portal.search_limit or 0,
+            )
+            database = DatabaseSettings(url=SecretStr(database_url))
+            quota = await stack.enter_async_context(governed(account_limits(account), database))
+            crm = HubSpot(account, quota=quota)
         else:
             crm = Salesforce(
                 SalesforceSettings(

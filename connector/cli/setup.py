@@ -20,17 +20,21 @@ def hubspot(
 ) -> None:
     """Create our property group and properties, and find out how activities can be guarded. Idempotent."""
     from connector.crm.hubspot.adapter import HubSpot
+    from connector.crm.hubspot.quota import account_limits
+    from connector.crm.quota import governed
     from connector.settings import load_settings
     from connector.sync.mapping import load_mapping
 
     async def look() -> tuple[SetupReport, str]:
         settings = load_settings()
         mapping = load_mapping(settings.sync.mapping)
-        crm = HubSpot(settings.hubspot, mapped=mapping.mapped(HubSpot.name))
-        try:
-            return await crm.check_setup(create=not check), str(crm.guard)
-        finally:
-            await crm.close()
+        limits = account_limits(settings.hubspot)
+        async with governed(limits, settings.database, needs_database=False) as quota:
+            crm = HubSpot(settings.hubspot, mapped=mapping.mapped(HubSpot.name), quota=quota)
+            try:
+                return await crm.check_setup(create=not check), str(crm.guard)
+            finally:
+                await crm.close()
 
     report, guard = asyncio.run(look())
     if as_json:
@@ -62,18 +66,22 @@ def hubspot(
 @app.command("salesforce")
 def salesforce(as_json: JsonOption = False) -> None:
     """Check the fields that an admin deploys from docs/crm/salesforce, and that our user may write them."""
+    from connector.crm.quota import governed
     from connector.crm.salesforce.adapter import Salesforce
+    from connector.crm.salesforce.quota import account_limits
     from connector.settings import load_settings
     from connector.sync.mapping import load_mapping
 
     async def look() -> SetupReport:
         settings = load_settings()
         mapping = load_mapping(settings.sync.mapping)
-        crm = Salesforce(settings.salesforce, mapped=mapping.mapped(Salesforce.name))
-        try:
-            return await crm.check_setup(create=False)
-        finally:
-            await crm.close()
+        limits = account_limits(settings.salesforce)
+        async with governed(limits, settings.database, needs_database=False) as quota:
+            crm = Salesforce(settings.salesforce, mapped=mapping.mapped(Salesforce.name), quota=quota)
+            try:
+                return await crm.check_setup(create=False)
+            finally:
+                await crm.close()
 
     report = asyncio.run(look())
     if as_json:

@@ -7,9 +7,10 @@ must raise, never silence. Whole-call failures are raised as the connector's err
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import IntEnum
 from typing import Protocol
 from uuid import UUID
 
@@ -17,6 +18,30 @@ from connector.crm.properties import PropertyValue
 
 CUSTOMER_SERVICE_WINDOW = timedelta(hours=24)
 """From each message of the person; https://developers.facebook.com/docs/whatsapp → customer service windows."""
+
+
+class Priority(IntEnum):
+    """Classes of what waits for a CRM, first served first: in claims, and in the account's quota."""
+
+    LIVE = 0
+    STATUS = 1
+    REPLAY = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """Under what terms calls go out: their class, and what has to hold right before each leaves.
+
+    `check` raises `Transient` when a call must not leave any more, e.g. because the lease on its contacts ended
+    while it waited for its turn. An adapter has it called before every request.
+    """
+
+    priority: Priority = Priority.LIVE
+    check: Callable[[], None] = lambda: None
+
+
+NOW = Terms()
+"""Somebody waits for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -227,23 +252,33 @@ class Crm(Protocol):
     def unique_activities(self) -> bool:
         """A repeated create of one wamid is refused, so a lost create may be looked up at once."""
 
-    async def upsert_contacts(self, items: Sequence[ContactUpsert]) -> Sequence[WriteResult]: ...
+    async def upsert_contacts(
+        self, items: Sequence[ContactUpsert], terms: Terms = NOW
+    ) -> Sequence[WriteResult]: ...
 
-    async def log_activities(self, items: Sequence[Activity]) -> Sequence[WriteResult]: ...
+    async def log_activities(
+        self, items: Sequence[Activity], terms: Terms = NOW
+    ) -> Sequence[WriteResult]: ...
 
-    async def update_activities(self, items: Sequence[ActivityChange]) -> Sequence[WriteResult]: ...
+    async def update_activities(
+        self, items: Sequence[ActivityChange], terms: Terms = NOW
+    ) -> Sequence[WriteResult]: ...
 
-    async def find_activities(self, items: Sequence[ActivityQuery]) -> Sequence[FindResult]: ...
+    async def find_activities(
+        self, items: Sequence[ActivityQuery], terms: Terms = NOW
+    ) -> Sequence[FindResult]: ...
 
-    async def find_contact(self, key: str) -> str | None: ...
+    async def find_contact(self, key: str, terms: Terms = NOW) -> str | None: ...
 
-    async def find_contacts(self, queries: Sequence[ContactQuery]) -> Sequence[Sequence[CandidateContact]]:
+    async def find_contacts(
+        self, queries: Sequence[ContactQuery], terms: Terms = NOW
+    ) -> Sequence[Sequence[CandidateContact]]:
         """Records that may be these people's, for adoption: the caller compares the numbers.
 
         A search may lag behind writes by seconds, so that what it does not find may be there.
         """
 
-    async def retire_contact(self, record_id: str, *, created_by_us: bool) -> Retired: ...
+    async def retire_contact(self, record_id: str, *, created_by_us: bool, terms: Terms = NOW) -> Retired: ...
 
     async def check_setup(self, *, create: bool) -> SetupReport: ...
 

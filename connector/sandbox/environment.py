@@ -41,9 +41,16 @@ def sandbox_environment(
         "CONNECTOR_HUBSPOT__ACCESS_TOKEN": token,
         "CONNECTOR_HUBSPOT__BASE_URL": hubspot_url,
         "CONNECTOR_HUBSPOT__API_VERSION": hubspot.api_version,
+        # A portal without a limit does not tell one either: 0 keeps none.
+        "CONNECTOR_HUBSPOT__BURST_CALLS": str(hubspot.burst_limit or 0),
+        "CONNECTOR_HUBSPOT__ASSOCIATION_CALLS": str(hubspot.association_limit or 0),
+        "CONNECTOR_HUBSPOT__SEARCH_CALLS": str(hubspot.search_limit or 0),
+        "CONNECTOR_HUBSPOT__DAILY_CALLS": str(hubspot.daily_limit or 0),
         "CONNECTOR_SALESFORCE__ENABLED": "true",
         "CONNECTOR_SALESFORCE__CONSUMER_KEY": app.consumer_key if app else "",
         "CONNECTOR_SALESFORCE__CONSUMER_SECRET": app.consumer_secret if app else "",
         "CONNECTOR_SALESFORCE__BASE_URL": salesforce_url,
         "CONNECTOR_SALESFORCE__API_VERSION": salesforce.api_version,
+        "CONNECTOR_SALESFORCE__DAILY_CALLS": str(salesforce.daily_limit),
+        "CONNECTOR_SALESFORCE__CALLS_AT_ONCE": str(min(20, salesforce.concurrent_limit)),
     }

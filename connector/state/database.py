@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -58,15 +58,20 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     )
 
 
-async def open_pool(url: str, *, size: int, application: str) -> asyncpg.Pool:
-    """A pool that connects lazily, so that a role starts (and waits, visibly) while the database is down."""
+async def open_pool(
+    url: str, *, size: int, application: str, settings: Mapping[str, str] | None = None
+) -> asyncpg.Pool:
+    """A pool that connects lazily, so that a role starts (and waits, visibly) while the database is down.
+
+    `settings`: PostgreSQL's own, of its sessions.
+    """
     return await asyncpg.create_pool(
         url,
         min_size=0,
         max_size=size,
         command_timeout=_STATEMENT_TIMEOUT_SECONDS,
         init=_prepare,
-        server_settings={"application_name": f"connector {application}"},
+        server_settings={"application_name": f"connector {application}", **(settings or {})},
     )
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
-from connector.crm.port import Crm, Later, Unknown, WriteResult
+from connector.crm.port import Crm, Later, Priority, Terms, Unknown, WriteResult
+from connector.crm.quota import QuotaHeld
 from connector.errors import ConnectorError, Terminal, Transient, Uncertain
 from connector.streams.backoff import backoff
 from connector.sync.leases import HeldLease
@@ -23,7 +24,18 @@ from connector.telemetry.health import StageHealth
 
 log = structlog.get_logger(__name__)
 
-Item = TypeVar("Item")
+_HELD_RETRY = 5.0  # seconds; its class is not claimed before the quota has room again
+
+
+class Classed(Protocol):
+    """What waits in a class."""
+
+    @property
+    def priority(self) -> Priority: ...
+
+
+Item = TypeVar("Item", bound=Classed)
+Call = Callable[[Sequence[Item], Terms], Awaitable[Sequence[WriteResult]]]
 
 
 class CallRunner:
@@ -38,17 +50,29 @@ class CallRunner:
         self._stopped_retry = stopped_retry
         self._failures = 0
         self._paused_until = 0.0
+        self._held_until: dict[Priority, float] = {}
 
     @property
     def pause(self) -> float:
         """Seconds until the next call may be tried; ≤ 0 when it may be now."""
         return self._paused_until - time.monotonic()
 
+    @property
+    def _quota(self) -> str:
+        return f"{self._crm.name} quota"
+
+    @property
+    def lowest(self) -> Priority:
+        """The last class that the account's quota has room for."""
+        now = time.monotonic()
+        held = [priority for priority, until in self._held_until.items() if until > now]
+        return Priority(min(held) - 1) if held else max(Priority)
+
     async def run(
         self,
         items: Sequence[Item],
         per_call: int,
-        call: Callable[[Sequence[Item]], Awaitable[Sequence[WriteResult]]],
+        call: Call[Item],
         *,
         lease: HeldLease,
         limit: RefusalLimit | None = None,
@@ -80,13 +104,22 @@ class CallRunner:
     async def _one(
         self,
         chunk: Sequence[Item],
-        call: Callable[[Sequence[Item]], Awaitable[Sequence[WriteResult]]],
+        call: Call[Item],
         lease: HeldLease,
     ) -> Sequence[WriteResult]:
+        # The best class among them takes the others along: they cost no call of their own.
+        terms = Terms(
+            priority=min(item.priority for item in chunk),
+            check=lambda: lease.must_outlast(self._crm.request_timeout),
+        )
         started = time.perf_counter()
         try:
-            lease.must_outlast(self._crm.request_timeout)
-            results = await call(chunk)
+            results = await call(chunk, terms)
+        except QuotaHeld as error:
+            self.held(error)
+            return [
+                Later(reason=error.message, retry_after=min(error.retry_after or 0.0, _HELD_RETRY))
+            ] * len(chunk)
         except ConnectorError as error:
             self.failed(error)
             metrics.CRM_CALLS.labels(self._crm.name, type(error).__name__).inc()
@@ -96,12 +129,21 @@ class CallRunner:
             # doing: they come back one by one, or they would be the first to stop it again.
             delay = None if isinstance(error, Terminal) else 0.0
             return [Later(reason=error.message, retry_after=delay)] * len(chunk)
-        self.succeeded()
+        self.succeeded(terms.priority)
         metrics.CRM_CALLS.labels(self._crm.name, "ok").inc()
         metrics.CRM_CALL_SECONDS.labels(self._crm.name).observe(time.perf_counter() - started)
         if len(results) != len(chunk):
             raise AssertionError(f"{self._crm.name} answered {len(results)} results for {len(chunk)} items")
         return results
+
+    def held(self, error: QuotaHeld) -> None:
+        """Hold a class and those behind it back, and say why; what is live holds back everything."""
+        if error.priority is Priority.LIVE:
+            self.failed(error)
+            return
+        metrics.CRM_CALLS.labels(self._crm.name, type(error).__name__).inc()
+        self._held_until[error.priority] = time.monotonic() + (error.retry_after or 0.0)
+        self._health.waiting(self._quota, reason=error.message, advice=error.advice)
 
     def failed(self, error: ConnectorError) -> None:
         """Hold the sink back, and say why."""
@@ -122,8 +164,11 @@ class CallRunner:
         self._paused_until = time.monotonic() + seconds
         log.info("sink pauses", sink=self._crm.name, seconds=round(seconds, 2), reason=reason)
 
-    def succeeded(self) -> None:
-        """The CRM answers."""
+    def succeeded(self, priority: Priority) -> None:
+        """The CRM answers a call of this class."""
+        self._held_until = {held: until for held, until in self._held_until.items() if held > priority}
+        if not self._held_until:
+            self._health.recovered(self._quota)
         self._failures = 0
         self._health.recovered(self._crm.name)
         self._health.line_resumed()

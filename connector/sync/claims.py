@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from connector.crm.port import Gone, Homeless, Later, Refused, Unknown, WriteResult, Written
+from connector.crm.port import Gone, Homeless, Later, Priority, Refused, Unknown, WriteResult, Written
 from connector.state.database import Connection
 from connector.sync.core.activities import ActivityFacts
 from connector.sync.core.contacts import ContactFacts
@@ -42,6 +42,7 @@ class ClaimedContact:
     shared: bool
     written_digest: str | None
     attempts: int
+    priority: Priority = Priority.LIVE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +59,7 @@ class ClaimedActivity:
     in_doubt: bool
     lookups: int
     attempts: int
+    priority: Priority = Priority.LIVE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,9 +109,18 @@ class Claims:
     schema: str
 
     async def claim(
-        self, connection: Connection, *, limit: int, lease: float, doubt_wait: float, oldest_first: bool
+        self,
+        connection: Connection,
+        *,
+        limit: int,
+        lease: float,
+        doubt_wait: float,
+        oldest_first: bool,
+        lowest: Priority = Priority.REPLAY,
     ) -> Claim:
         """Lease up to `limit` waiting items for `lease` seconds; newest conversations first, or oldest.
+
+        Only people with something that waits in the class `lowest` or one before it.
 
         A create in doubt is left alone for `doubt_wait` seconds: its request may still be on the way.
         """
@@ -124,12 +135,13 @@ class Claims:
                     AND a.not_before <= now()
                     AND (a.intent_at IS NULL OR a.intent_at <= now() - make_interval(secs => $2))
                     AND c.lease_until <= now() AND c.redirect_to IS NULL AND a.held IS NULL AND c.held IS NULL
+                    AND a.priority <= $3
                     AND (c.record_id IS NOT NULL OR c.not_before <= now())
                   ORDER BY a.priority, a.fresh_at {order} LIMIT $1)
                 UNION ALL
                 (SELECT contact_id, priority, fresh_at FROM {schema}.contacts
                   WHERE desired_version > written_version AND problem IS NULL AND redirect_to IS NULL
-                    AND not_before <= now() AND lease_until <= now() AND held IS NULL
+                    AND not_before <= now() AND lease_until <= now() AND held IS NULL AND priority <= $3
                   ORDER BY priority, fresh_at {order} LIMIT $1)
             )
             SELECT contact_id FROM waiting GROUP BY contact_id
@@ -137,12 +149,13 @@ class Claims:
             """,  # noqa: S608 - schema and order are ours
             limit,
             doubt_wait,
+            lowest,
         )
         if not candidates:
             return Claim(contacts=(), activities=())
         contacts = await connection.fetch(
             f"""
-            SELECT contact_id, facts, desired_version, record_id, shared, written_digest, attempts,
+            SELECT contact_id, facts, desired_version, record_id, shared, written_digest, attempts, priority,
                    desired_version > written_version AND problem IS NULL AND not_before <= now() AS ahead
               FROM {schema}.contacts
              WHERE contact_id = ANY($1::uuid[]) AND lease_until <= now() AND redirect_to IS NULL AND held IS NULL
@@ -153,7 +166,7 @@ class Claims:
         activities = await connection.fetch(
             f"""
             SELECT wamid, contact_id, facts, desired_version, record_id, on_record_id, written_digest,
-                   intent_at IS NOT NULL AND record_id IS NULL AS in_doubt, lookups, attempts
+                   intent_at IS NOT NULL AND record_id IS NULL AS in_doubt, lookups, attempts, priority
               FROM {schema}.activities
              WHERE contact_id = ANY($1::uuid[]) AND desired_version > written_version AND problem IS NULL
                AND not_before <= now()
@@ -396,6 +409,7 @@ def _claimed_contact(row: Any) -> ClaimedContact:
         shared=row["shared"],
         written_digest=row["written_digest"],
         attempts=row["attempts"],
+        priority=Priority(row["priority"]),
     )
 
 
@@ -411,4 +425,5 @@ def _claimed_activity(row: Any) -> ClaimedActivity:
         in_doubt=row["in_doubt"],
         lookups=row["lookups"],
         attempts=row["attempts"],
+        priority=Priority(row["priority"]),
     )

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from connector.crm.port import Priority
 from connector.errors import Transient
 from connector.events import ContactMerged, ConversationEvent
 from connector.state.database import Connection
@@ -21,7 +22,6 @@ from connector.sync.core.fold import (
     ContactState,
     FoldResult,
     Position,
-    Priority,
     contacts_named,
     fold,
     wamids_named,

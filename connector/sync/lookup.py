@@ -27,7 +27,8 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from connector.crm.port import CandidateContact, ContactQuery, Crm
+from connector.crm.port import CandidateContact, ContactQuery, Crm, Priority, Terms
+from connector.crm.quota import QuotaHeld
 from connector.errors import ConnectorError, Terminal, Transient
 from connector.state.database import Connection, transaction
 from connector.streams.backoff import backoff
@@ -46,6 +47,7 @@ log = structlog.get_logger(__name__)
 
 _POLL = 0.5  # seconds; new people of other replicas, and a wake that came between looking and resting
 _LOOK_AGAIN_EVERY = 60.0  # seconds
+_HELD_RETRY = 5.0  # seconds
 _OLDEST_SHARE = 5  # every so many look-ups starts at the oldest, so that nobody waits for ever
 _UNREPORTED = (Outcome.NONE, Outcome.OURS)
 
@@ -65,6 +67,7 @@ class _Person:
     phone: str
     record_id: str | None
     first_at: int
+    priority: Priority
 
     @property
     def query(self) -> ContactQuery:
@@ -150,8 +153,11 @@ class Lookups:
     ) -> Sequence[Sequence[CandidateContact]] | None:
         """The candidates of each; None when the search failed: it is paused, and shown, and nobody is given up."""
         try:
-            lease.must_outlast(self._crm.request_timeout)
-            found = await self._crm.find_contacts([person.query for person in people])
+            terms = Terms(
+                priority=min(person.priority for person in people),
+                check=lambda: lease.must_outlast(self._crm.request_timeout),
+            )
+            found = await self._crm.find_contacts([person.query for person in people], terms)
         except ConnectorError as error:
             metrics.CRM_CALLS.labels(self._crm.name, type(error).__name__).inc()
             self._failures += 1
@@ -161,6 +167,8 @@ class Lookups:
                 self._health.line_stopped(reason=error.message, advice=error.advice)
             elif isinstance(error, Transient) and error.retry_after is not None:
                 seconds = max(error.retry_after, 0.05)
+            if isinstance(error, QuotaHeld) and error.priority is not Priority.LIVE:
+                seconds = min(seconds, _HELD_RETRY)  # others, of a better class, may come meanwhile
             self._paused_until = time.monotonic() + seconds
             # A name of its own: writes that pass say nothing about searches.
             self._health.waiting(f"{self._crm.name} search", reason=error.message, advice=error.advice)
@@ -195,12 +203,12 @@ class Lookups:
              WHERE contact_id IN (SELECT c.contact_id FROM {schema}.contacts c JOIN chosen USING (contact_id)
                                    WHERE c.lease_until <= now() AND c.phone IS NOT NULL
                                    ORDER BY c.contact_id FOR UPDATE OF c SKIP LOCKED)
-            RETURNING contact_id, phone, record_id, coalesce((facts->>'first_at')::bigint, 0) AS first_at
+            RETURNING contact_id, phone, record_id, coalesce((facts->>'first_at')::bigint, 0) AS first_at, priority
             """,  # noqa: S608 - schema and order are ours
             self._crm.lookups_per_call,
             self._lease,
         )
-        people = [_Person(**dict(row)) for row in rows]
+        people = [_Person(**{**row, "priority": Priority(row["priority"])}) for row in rows]
         return sorted(people, key=lambda person: (person.first_at, person.contact_id))
 
     async def _settle(

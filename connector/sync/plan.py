@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from connector.crm.port import Activity, ActivityChange, ActivityQuery, ContactUpsert
+from connector.crm.port import Activity, ActivityChange, ActivityQuery, ContactUpsert, Priority
 from connector.sync.claims import ClaimedActivity, ClaimedContact
 from connector.sync.core.desired import activity_view, contact_profile
 from connector.sync.core.file_links import FileLinks, with_file_links
@@ -30,6 +30,11 @@ class PlannedContact:
     digest: str
     unchanged: bool
 
+    @property
+    def priority(self) -> Priority:
+        """The class it waits in."""
+        return self.claimed.priority
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedActivity:
@@ -38,6 +43,11 @@ class PlannedActivity:
     claimed: ClaimedActivity
     activity: Activity
     digest: str
+
+    @property
+    def priority(self) -> Priority:
+        """The class it waits in."""
+        return self.claimed.priority
 
     @property
     def change(self) -> ActivityChange:

@@ -7,12 +7,14 @@ from uuid import UUID
 
 import structlog
 
-from connector.crm.port import Crm
+from connector.crm.port import Crm, Priority, Terms
 from connector.errors import ConnectorError
 from connector.state.database import Connection
 from connector.telemetry import metrics
 
 log = structlog.get_logger(__name__)
+
+_TERMS = Terms(priority=Priority.REPLAY)  # nobody waits for it
 
 
 async def queue_retirements(connection: Connection, schema: str, contact_ids: Sequence[UUID]) -> None:
@@ -74,11 +76,11 @@ async def retire_one(connection: Connection, schema: str, crm: Crm, *, late_writ
     if row is None:
         return False
     try:
-        record_id = row["record_id"] or await crm.find_contact(str(row["contact_id"]))
+        record_id = row["record_id"] or await crm.find_contact(str(row["contact_id"]), _TERMS)
         if record_id is None:
             outcome = "never written"
         else:
-            retired = await crm.retire_contact(record_id, created_by_us=row["created_by_us"])
+            retired = await crm.retire_contact(record_id, created_by_us=row["created_by_us"], terms=_TERMS)
             outcome = "deleted" if retired.deleted else f"flagged: {retired.reason}"
     except ConnectorError as error:
         log.warning(

@@ -17,7 +17,18 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from connector.crm.port import Crm, FindResult, Gone, Homeless, Later, Refused, Unknown, WriteResult, Written
+from connector.crm.port import (
+    Crm,
+    FindResult,
+    Gone,
+    Homeless,
+    Later,
+    Refused,
+    Terms,
+    Unknown,
+    WriteResult,
+    Written,
+)
 from connector.errors import ConnectorError
 from connector.settings import StreamSettings, SyncSettings
 from connector.state.database import Connection, transaction
@@ -149,6 +160,7 @@ class Writer:
                 lease=self._lease,
                 doubt_wait=self._doubt_wait,
                 oldest_first=self._turn % _OLDEST_SHARE == 0,
+                lowest=self._calls.lowest,
             )
         if not claim:
             return 0
@@ -224,8 +236,8 @@ class Writer:
         mapping = self._mapping.contacts[self.crm.name]
         planned = [plan_contact(contact, mapping=mapping) for contact in claim.contacts if contact.ahead]
 
-        async def upsert(chunk: Sequence[PlannedContact]) -> Sequence[WriteResult]:
-            return await self.crm.upsert_contacts([item.upsert for item in chunk])
+        async def upsert(chunk: Sequence[PlannedContact], terms: Terms) -> Sequence[WriteResult]:
+            return await self.crm.upsert_contacts([item.upsert for item in chunk], terms)
 
         written: list[tuple[PlannedContact, WriteResult]] = [
             (item, Written(record_id=records[item.claimed.contact_id])) for item in planned if item.unchanged
@@ -256,8 +268,8 @@ class Writer:
     ) -> tuple[list[ActivityOutcome], list[PlannedActivity]]:
         """Settle creates in doubt: (outcomes, those that are certainly absent and may be created)."""
 
-        async def find(chunk: Sequence[PlannedActivity]) -> Sequence[WriteResult]:
-            found = await self.crm.find_activities([item.query for item in chunk])
+        async def find(chunk: Sequence[PlannedActivity], terms: Terms) -> Sequence[WriteResult]:
+            found = await self.crm.find_activities([item.query for item in chunk], terms)
             return [_found(result) for result in found]
 
         outcomes: list[ActivityOutcome] = []
@@ -284,15 +296,15 @@ class Writer:
     ) -> tuple[list[ActivityOutcome], list[str]]:
         """Create and change: (outcomes, the wamids of creates whose answer was lost)."""
 
-        async def create(chunk: Sequence[PlannedActivity]) -> Sequence[WriteResult]:
+        async def create(chunk: Sequence[PlannedActivity], terms: Terms) -> Sequence[WriteResult]:
             # The chunks before it may have taken longer than a doubt is left alone.
             if chunk[0] is not creates[0]:
                 async with transaction(self._pool) as connection:
                     await self._claims.begin_again(connection, [item.claimed.wamid for item in chunk])
-            return await self.crm.log_activities([item.activity for item in chunk])
+            return await self.crm.log_activities([item.activity for item in chunk], terms)
 
-        async def change(chunk: Sequence[PlannedActivity]) -> Sequence[WriteResult]:
-            return await self.crm.update_activities([item.change for item in chunk])
+        async def change(chunk: Sequence[PlannedActivity], terms: Terms) -> Sequence[WriteResult]:
+            return await self.crm.update_activities([item.change for item in chunk], terms)
 
         size, limit = self.crm.activities_per_call, self._refused_activities
         created = await self._calls.run(creates, size, create, lease=lease, limit=limit)

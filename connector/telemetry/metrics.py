@@ -94,6 +94,20 @@ ITEMS_WAITING = Gauge("connector_items_waiting", "Items waiting for the CRM", ["
 # Seconds that the item which waits longest has waited.
 OLDEST_WAITING_SECONDS = Gauge("connector_oldest_waiting_seconds", "Age of the oldest waiting item", ["crm"])
 
+# quota
+# Calls that got a turn; bucket: burst | associations | search | day; priority: live | statuses | replay.
+QUOTA_DRAWS = Counter("connector_quota_draws", "Calls drawn from a quota", ["crm", "bucket", "priority"])
+# Seconds that a call waited for its turn.
+QUOTA_WAIT_SECONDS = Histogram(
+    "connector_quota_wait_seconds", "Seconds waited for a turn", ["crm", "priority"], buckets=_SECONDS
+)
+# Calls left: of the day as we count, of a rolling window as the last answer said.
+QUOTA_LEFT = Gauge("connector_quota_left", "Calls left of a quota", ["crm", "bucket"])
+# Calls that the CRM refused for quota (429, 403 REQUEST_LIMIT_EXCEEDED); bucket also: at_once. Avoidable ones are bugs.
+QUOTA_REFUSED = Counter("connector_quota_refused", "Calls refused for quota", ["crm", "bucket"])
+# Turns given up because the process or the database was too slow for them; each is a call of the quota not used.
+QUOTA_MISSED_TURNS = Counter("connector_quota_missed_turns", "Turns that were missed", ["crm"])
+
 # media
 # Attempts to fetch a file; result: stored | later | unavailable | overtaken (withdrawn or purged meanwhile).
 MEDIA_FILES = Counter("connector_media_files", "Files by what an attempt made of them", ["result"])

@@ -10,6 +10,7 @@ from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.contact_search import PEOPLE_PER_CALL, ContactSearch
 from connector.crm.hubspot.failures import HubSpotRefusal, as_connector_error
 from connector.crm.port import (
+    NOW,
     Activity,
     ActivityChange,
     ActivityQuery,
@@ -19,9 +20,11 @@ from connector.crm.port import (
     FindResult,
     Retired,
     SetupReport,
+    Terms,
     WriteResult,
 )
 from connector.crm.properties import MappedProperty
+from connector.crm.quota import Quota
 from connector.settings import HubSpotSettings
 
 
@@ -29,6 +32,7 @@ class HubSpot:
     """One HubSpot account. `check_setup` comes first: it tells how activities are guarded.
 
     `mapped`: properties of the portal's own that the mapping writes; `check_setup` looks at them as well.
+    `quota`: the account's; without it calls are not held back.
     """
 
     name = "hubspot"
@@ -36,11 +40,17 @@ class HubSpot:
     activities_per_call = 100
     lookups_per_call = PEOPLE_PER_CALL
 
-    def __init__(self, settings: HubSpotSettings, *, mapped: Sequence[MappedProperty] = ()) -> None:
+    def __init__(
+        self,
+        settings: HubSpotSettings,
+        *,
+        mapped: Sequence[MappedProperty] = (),
+        quota: Quota | None = None,
+    ) -> None:
         self.request_timeout = settings.request_timeout + 2.0
         self.guard = ActivityGuard.PLAIN
         self._mapped = mapped
-        self._client = HubSpotClient(settings)
+        self._client = HubSpotClient(settings, quota=quota)
         self._search = ContactSearch(self._client)
 
     @property
@@ -48,52 +58,62 @@ class HubSpot:
         """HubSpot refuses a second communication of one message."""
         return self.guard is ActivityGuard.UNIQUE
 
-    async def upsert_contacts(self, items: Sequence[ContactUpsert]) -> Sequence[WriteResult]:
+    async def upsert_contacts(
+        self, items: Sequence[ContactUpsert], terms: Terms = NOW
+    ) -> Sequence[WriteResult]:
         """≤ 100 distinct contacts."""
         try:
-            return await contacts.upsert_contacts(self._client, items)
+            return await contacts.upsert_contacts(self._client.under(terms), items)
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 
-    async def log_activities(self, items: Sequence[Activity]) -> Sequence[WriteResult]:
+    async def log_activities(self, items: Sequence[Activity], terms: Terms = NOW) -> Sequence[WriteResult]:
         """≤ 100 distinct messages."""
         try:
-            return await activities.log_activities(self._client, items, self.guard)
+            return await activities.log_activities(self._client.under(terms), items, self.guard)
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 
-    async def update_activities(self, items: Sequence[ActivityChange]) -> Sequence[WriteResult]:
+    async def update_activities(
+        self, items: Sequence[ActivityChange], terms: Terms = NOW
+    ) -> Sequence[WriteResult]:
         """≤ 100 distinct records."""
         try:
-            return await activities.update_activities(self._client, items, self.guard)
+            return await activities.update_activities(self._client.under(terms), items, self.guard)
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 
-    async def find_activities(self, items: Sequence[ActivityQuery]) -> Sequence[FindResult]:
+    async def find_activities(
+        self, items: Sequence[ActivityQuery], terms: Terms = NOW
+    ) -> Sequence[FindResult]:
         """≤ 100 messages."""
         try:
-            return await activities.find_activities(self._client, items, self.guard)
+            return await activities.find_activities(self._client.under(terms), items, self.guard)
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 
-    async def find_contact(self, key: str) -> str | None:
+    async def find_contact(self, key: str, terms: Terms = NOW) -> str | None:
         """The record that carries our key, if there is one."""
         try:
-            return await contacts.find_contact(self._client, key)
+            return await contacts.find_contact(self._client.under(terms), key)
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 
-    async def find_contacts(self, queries: Sequence[ContactQuery]) -> Sequence[Sequence[CandidateContact]]:
+    async def find_contacts(
+        self, queries: Sequence[ContactQuery], terms: Terms = NOW
+    ) -> Sequence[Sequence[CandidateContact]]:
         """≤ 100 people. Search lags some seconds behind writes."""
         try:
-            return await self._search.find(queries)
+            return await self._search.find(queries, terms)
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 
-    async def retire_contact(self, record_id: str, *, created_by_us: bool) -> Retired:
+    async def retire_contact(self, record_id: str, *, created_by_us: bool, terms: Terms = NOW) -> Retired:
         """Delete or flag a record left over by a merge."""
         try:
-            return await retirement.retire_contact(self._client, record_id, created_by_us=created_by_us)
+            return await retirement.retire_contact(
+                self._client.under(terms), record_id, created_by_us=created_by_us
+            )
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 

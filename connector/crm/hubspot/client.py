@@ -3,19 +3,25 @@
 Why not its typed APIs: version 12 knows no dated paths, and its models cost some 25 times the CPU of the call.
 Its traps, met here once: an API object is cached (each attribute access opens a new pool), every call has a
 timeout (there is none by default), retries are ours (its own sleep inside the call and never cover POST).
+Every call goes through the account's quota.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import hubspot
 import urllib3
 
 from connector.crm.hubspot.failures import call_failure
+from connector.crm.hubspot.quota import bucket_of, read_news
+from connector.crm.port import NOW, Terms
+from connector.crm.quota import News, Quota, Slot, Unlimited
 from connector.errors import Terminal, Transient, Uncertain
 from connector.settings import HubSpotSettings
 
@@ -24,15 +30,25 @@ _THREAD_GRACE = 2.0  # a peer that trickles bytes outlives urllib3's timeout; th
 _ANY_JSON = dict.fromkeys((200, 201, 202, 207), "object")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    body: Mapping[str, Any] | None
+    writes: bool
+
+
 class HubSpotClient:
     """Calls HubSpot. Answers `(status, document)`; failures are the connector's errors or `HubSpotRefusal`."""
 
-    def __init__(self, settings: HubSpotSettings) -> None:
+    def __init__(self, settings: HubSpotSettings, *, quota: Quota | None = None) -> None:
         if not settings.access_token.get_secret_value():
             raise Terminal(
                 "No HubSpot token is set; nothing can be written.",
                 advice="set CONNECTOR_HUBSPOT__ACCESS_TOKEN to a service key or private-app token",
             )
+        self._quota = quota or Unlimited()
+        self._terms = NOW
         self.version = settings.api_version
         self._timeout = settings.request_timeout
         self._threads = ThreadPoolExecutor(
@@ -46,6 +62,12 @@ class HubSpotClient:
         )
         self._api = sdk.crm.contacts.batch_api.api_client
 
+    def under(self, terms: Terms) -> HubSpotClient:
+        """The same client, whose calls go out under these terms."""
+        client = copy.copy(self)
+        client._terms = terms  # noqa: SLF001 - its own kind
+        return client
+
     async def close(self) -> None:
         """Let the threads go; a call under way ends by its own timeout."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -58,31 +80,36 @@ class HubSpotClient:
     async def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, writes: bool
     ) -> tuple[int, dict[str, Any]]:
-        """One call. `writes`: a lost answer means that something may have been written."""
+        """One call, when it is its turn. `writes`: a lost answer means that something may have been written."""
+        request = _Request(method=method, path=path, body=body, writes=writes)
+
+        async def send(slot: Slot) -> tuple[tuple[int, dict[str, Any]], News]:
+            status, document, news = await self._send(request, slot)
+            return (status, document), news
+
+        return await self._quota.run(send, bucket=bucket_of(path), terms=self._terms)
+
+    async def _send(self, request: _Request, slot: Slot) -> tuple[int, dict[str, Any], News]:
         loop = asyncio.get_running_loop()
-        call = loop.run_in_executor(self._threads, self._call, method, path, body, writes)
+        call = loop.run_in_executor(self._threads, self._call, request, slot)
         try:
             return await asyncio.wait_for(call, timeout=self._timeout + _THREAD_GRACE)
         except TimeoutError:
             raise _lost(
-                f"HubSpot did not finish answering within {self._timeout:g} s.", writes=writes
+                f"HubSpot did not finish answering within {self._timeout:g} s.", writes=request.writes
             ) from None
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None,
-        writes: bool,  # noqa: FBT001
-    ) -> tuple[int, dict[str, Any]]:
+    def _call(self, request: _Request, slot: Slot) -> tuple[int, dict[str, Any], News]:
+        slot.must_be_fresh()
+        writes = request.writes
         try:
-            document, status, _ = self._api.call_api(
-                path,
-                method,
+            document, status, headers = self._api.call_api(
+                request.path,
+                request.method,
                 {},
                 [],
                 {"Accept": "application/json", "Content-Type": "application/json"},
-                body=body,
+                body=request.body,
                 response_types_map=_ANY_JSON,
                 auth_settings=["oauth2"],
                 _request_timeout=(min(_CONNECT_TIMEOUT, self._timeout), self._timeout),
@@ -100,11 +127,12 @@ class HubSpotClient:
                 raise Transient(f"No TLS connection to HubSpot: {error}") from error
             headers = getattr(error, "headers", None) or {}
             raise call_failure(answered, getattr(error, "body", ""), headers, writes=writes) from error
+        news = read_news(headers)
         if document is None:
-            return status, {}
+            return status, {}, news
         if not isinstance(document, dict):
             raise _lost("HubSpot's answer is not JSON.", writes=writes)
-        return status, document
+        return status, document, news
 
 
 def _transport_failure(error: urllib3.exceptions.HTTPError, *, writes: bool) -> Exception:

@@ -9,9 +9,7 @@ is found twice.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -22,14 +20,13 @@ from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.failures import HubSpotRefusal
 from connector.crm.hubspot.schema import CONTACT_KEY
 from connector.crm.phone_hits import attribute
-from connector.crm.port import CandidateContact, ContactQuery
+from connector.crm.port import NOW, CandidateContact, ContactQuery, Terms
 from connector.errors import Terminal
 
 PEOPLE_PER_CALL = 100
 
 _BODY_LIMIT = 3_000
 _PAGE = 200
-_INTERVAL = 0.21  # seconds between two searches of this process; the account's limit is 5 a second
 _CALCULATED = ("hs_searchable_calculated_phone_number", "hs_searchable_calculated_mobile_number")
 _VERBATIM = ("hs_whatsapp_phone_number", "whatsapp_phone")
 _TYPED = ("phone", "mobilephone", "hs_whatsapp_phone_number", "whatsapp_phone")
@@ -37,65 +34,62 @@ _SHOWN = (CONTACT_KEY, *_TYPED, "firstname", "lastname", "createdate", "lastmodi
 
 
 class ContactSearch:
-    """Searches of one account, one after the other."""
+    """Searches of one account."""
 
     def __init__(self, client: HubSpotClient) -> None:
         self._client = client
-        self._turn = asyncio.Lock()
-        self._not_before = 0.0
         self._verbatim: Sequence[str] = _VERBATIM
 
-    async def find(self, queries: Sequence[ContactQuery]) -> list[list[CandidateContact]]:
+    async def find(self, queries: Sequence[ContactQuery], terms: Terms = NOW) -> list[list[CandidateContact]]:
         """Candidates for each query: by its phones, and by its key for those whose phone brought somebody up."""
+        client = self._client.under(terms)
         try:
-            found = await self._by_phone(queries)
+            found = await self._by_phone(client, queries)
         except (HubSpotRefusal, Terminal) as error:
             absent = {name for name in self._verbatim if name in error.message}
             if not absent:
                 raise
             # A property that this portal lacks; nobody's number is in it.
             self._verbatim = tuple(name for name in self._verbatim if name not in absent)
-            return await self.find(queries)
+            return await self.find(queries, terms)
         candidates = attribute(queries, found.values())
         # A record with our key is the person's, also when search lags behind the write that made it.
         keys = [query.key for query, hits in zip(queries, candidates, strict=True) if hits]
-        for record in await self._with_keys(keys):
+        for record in await _with_keys(client, keys):
             found[str(record["id"])] = _candidate(record)
         return attribute(queries, found.values()) if keys else candidates
 
-    async def _by_phone(self, queries: Sequence[ContactQuery]) -> dict[str, CandidateContact]:
+    async def _by_phone(
+        self, client: HubSpotClient, queries: Sequence[ContactQuery]
+    ) -> dict[str, CandidateContact]:
         found: dict[str, CandidateContact] = {}
         for body in search_bodies(queries, verbatim=self._verbatim):
-            async for record in self._pages(body):
+            async for record in _pages(client, body):
                 found[str(record["id"])] = _candidate(record)
         return found
 
-    async def _pages(self, body: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
-        path = self._client.path("objects", "contacts/search")
-        after: str | None = None
-        while True:
-            await self._pace()
-            page = dict(body) if after is None else {**body, "after": after}
-            _, answer = await self._client.call("POST", path, page, writes=False)
-            for record in answer.get("results") or ():
-                yield record
-            after = ((answer.get("paging") or {}).get("next") or {}).get("after")
-            if after is None:
-                return
 
-    async def _pace(self) -> None:
-        async with self._turn:
-            await asyncio.sleep(self._not_before - time.monotonic())
-            self._not_before = time.monotonic() + _INTERVAL
+async def _pages(client: HubSpotClient, body: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+    path = client.path("objects", "contacts/search")
+    after: str | None = None
+    while True:
+        page = dict(body) if after is None else {**body, "after": after}
+        _, answer = await client.call("POST", path, page, writes=False)
+        for record in answer.get("results") or ():
+            yield record
+        after = ((answer.get("paging") or {}).get("next") or {}).get("after")
+        if after is None:
+            return
 
-    async def _with_keys(self, keys: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-        if not keys:
-            return ()
-        body = {"idProperty": CONTACT_KEY, "properties": _SHOWN, "inputs": [{"id": key} for key in keys]}
-        path = self._client.path("objects", "contacts/batch/read")
-        _, answer = await self._client.call("POST", path, body, writes=False)
-        records: Sequence[Mapping[str, Any]] = answer.get("results") or ()
-        return records
+
+async def _with_keys(client: HubSpotClient, keys: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+    if not keys:
+        return ()
+    body = {"idProperty": CONTACT_KEY, "properties": _SHOWN, "inputs": [{"id": key} for key in keys]}
+    path = client.path("objects", "contacts/batch/read")
+    _, answer = await client.call("POST", path, body, writes=False)
+    records: Sequence[Mapping[str, Any]] = answer.get("results") or ()
+    return records
 
 
 def search_bodies(

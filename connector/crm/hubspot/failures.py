@@ -14,12 +14,17 @@ from typing import Any
 
 from connector.crm.personal_data import readable
 from connector.crm.port import Gone, Later, Refused, WriteResult
-from connector.errors import ConnectorError, RateLimited, Terminal, Transient, Uncertain
+from connector.crm.quota import LimitReached
+from connector.crm.retry_after import read_retry_after
+from connector.errors import ConnectorError, Terminal, Transient, Uncertain
 
+_DAY = 86_400.0
 _SCOPES_PAGE = "add the scope to the service key or private app, then: connector setup hubspot"
 
-# Seconds to hold back when HubSpot names a policy but no time: the length of its window.
-_POLICY_SECONDS = {"TEN_SECONDLY_ROLLING": 10.0, "SECONDLY": 1.0, "DAILY": 300.0}
+# Policy of a 429 → seconds to hold back when HubSpot names no time (its window; a day's turn is looked for), and the
+# longest time that a Retry-After can mean.
+_POLICIES = {"TEN_SECONDLY_ROLLING": (10.0, 60.0), "SECONDLY": (1.0, 10.0), "DAILY": (300.0, _DAY)}
+_NO_POLICY = (10.0, 600.0)
 
 _MIGRATION_STATUS = 477  # the portal moves between data centres; Retry-After in seconds, up to 24 h
 _LOCKED_STATUS = 423  # "wait at least two seconds"
@@ -104,9 +109,11 @@ def call_failure(status: int, body: Any, headers: Mapping[str, str], *, writes: 
     correlation = str(document.get("correlationId", ""))
     if status == 429:
         policy = str(document.get("policyName", ""))
-        return RateLimited(
+        window, longest = _POLICIES.get(policy, _NO_POLICY)
+        return LimitReached(
             f"HubSpot's limit is used up ({policy or 'no policy named'}); nothing was written.",
-            retry_after=_retry_after(headers) or _POLICY_SECONDS.get(policy, 10.0),
+            retry_after=read_retry_after(headers, longest=longest) or window,
+            whole_day=policy == "DAILY",
         )
     if status == 401:
         return Terminal(
@@ -119,7 +126,8 @@ def call_failure(status: int, body: Any, headers: Mapping[str, str], *, writes: 
         return Transient(f"HubSpot has the records locked: {message}", retry_after=2.0)
     if status == _MIGRATION_STATUS:
         return Transient(
-            "HubSpot moves this account to another data centre.", retry_after=_retry_after(headers) or 60.0
+            "HubSpot moves this account to another data centre.",
+            retry_after=read_retry_after(headers, longest=_DAY) or 60.0,
         )
     if status in _UNREACHABLE or status >= 500:
         text = f"HubSpot answered {status}: {message}"
@@ -181,12 +189,3 @@ def as_connector_error(error: Exception) -> ConnectorError:
             advice="check CONNECTOR_HUBSPOT__BASE_URL, CONNECTOR_HUBSPOT__API_VERSION and what HubSpot names",
         )
     raise error
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds. HubSpot's APIs document none; proxies send seconds, its webhooks milliseconds: ≥ 1,000 is ms."""
-    try:
-        value = float(headers.get("Retry-After", headers.get("retry-after", "")))
-    except ValueError:
-        return None
-    return value / 1000 if value >= 1000 else value

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from connector.crm.port import (
+    NOW,
     Activity,
     ActivityChange,
     ActivityQuery,
@@ -16,9 +17,11 @@ from connector.crm.port import (
     FindResult,
     Retired,
     SetupReport,
+    Terms,
     WriteResult,
 )
 from connector.crm.properties import MappedProperty
+from connector.crm.quota import Quota
 from connector.crm.salesforce import activities, contacts, retirement, rows, setup
 from connector.crm.salesforce.client import SalesforceClient
 from connector.crm.salesforce.contact_search import PEOPLE_PER_CALL, ContactSearch
@@ -32,6 +35,7 @@ class Salesforce:
     """One Salesforce org. A message is a Task upserted by its id, so that none is ever there twice.
 
     `mapped`: fields of the org's own that the mapping writes; `check_setup` looks at them as well.
+    `quota`: the org's; without it calls are not held back.
     """
 
     name = "salesforce"
@@ -40,40 +44,56 @@ class Salesforce:
     lookups_per_call = PEOPLE_PER_CALL
     unique_activities = True
 
-    def __init__(self, settings: SalesforceSettings, *, mapped: Sequence[MappedProperty] = ()) -> None:
+    def __init__(
+        self,
+        settings: SalesforceSettings,
+        *,
+        mapped: Sequence[MappedProperty] = (),
+        quota: Quota | None = None,
+    ) -> None:
         self.request_timeout = settings.request_timeout + 2.0
         self._mapped = mapped
         self._people = contacts.People(sobject=settings.person_object, company=settings.lead_company)
-        self._client = SalesforceClient(settings)
+        self._client = SalesforceClient(settings, quota=quota)
         self._search = ContactSearch(self._client, settings.person_object)
 
-    async def upsert_contacts(self, items: Sequence[ContactUpsert]) -> Sequence[WriteResult]:
+    async def upsert_contacts(
+        self, items: Sequence[ContactUpsert], terms: Terms = NOW
+    ) -> Sequence[WriteResult]:
         """≤ 200 distinct contacts."""
-        return await _checked(contacts.upsert_contacts(self._client, items, self._people))
+        return await _checked(contacts.upsert_contacts(self._client.under(terms), items, self._people))
 
-    async def log_activities(self, items: Sequence[Activity]) -> Sequence[WriteResult]:
+    async def log_activities(self, items: Sequence[Activity], terms: Terms = NOW) -> Sequence[WriteResult]:
         """≤ 200 distinct messages."""
-        return await _checked(activities.log_activities(self._client, items))
+        return await _checked(activities.log_activities(self._client.under(terms), items))
 
-    async def update_activities(self, items: Sequence[ActivityChange]) -> Sequence[WriteResult]:
+    async def update_activities(
+        self, items: Sequence[ActivityChange], terms: Terms = NOW
+    ) -> Sequence[WriteResult]:
         """≤ 200 distinct records."""
-        return await _checked(activities.update_activities(self._client, items))
+        return await _checked(activities.update_activities(self._client.under(terms), items))
 
-    async def find_activities(self, items: Sequence[ActivityQuery]) -> Sequence[FindResult]:
+    async def find_activities(
+        self, items: Sequence[ActivityQuery], terms: Terms = NOW
+    ) -> Sequence[FindResult]:
         """≤ 200 messages."""
-        return await _checked(activities.find_activities(self._client, items))
+        return await _checked(activities.find_activities(self._client.under(terms), items))
 
-    async def find_contact(self, key: str) -> str | None:
+    async def find_contact(self, key: str, terms: Terms = NOW) -> str | None:
         """The record that carries our key, if there is one."""
-        return await _checked(contacts.find_contact(self._client, self._people.sobject, key))
+        return await _checked(contacts.find_contact(self._client.under(terms), self._people.sobject, key))
 
-    async def find_contacts(self, queries: Sequence[ContactQuery]) -> Sequence[Sequence[CandidateContact]]:
+    async def find_contacts(
+        self, queries: Sequence[ContactQuery], terms: Terms = NOW
+    ) -> Sequence[Sequence[CandidateContact]]:
         """≤ 40 people."""
-        return await _checked(self._search.find(queries))
+        return await _checked(self._search.find(queries, terms))
 
-    async def retire_contact(self, record_id: str, *, created_by_us: bool) -> Retired:
+    async def retire_contact(self, record_id: str, *, created_by_us: bool, terms: Terms = NOW) -> Retired:
         """Delete or flag a record left over by a merge."""
-        return await _checked(retirement.retire_contact(self._client, record_id, created_by_us=created_by_us))
+        return await _checked(
+            retirement.retire_contact(self._client.under(terms), record_id, created_by_us=created_by_us)
+        )
 
     async def check_setup(self, *, create: bool) -> SetupReport:  # noqa: ARG002
         """Look at our fields. They are made by an admin who deploys the package, so `create` changes nothing.

@@ -2,12 +2,13 @@
 
 Its traps, met here once: no timeouts, `https://` hard-coded, headers dropped at a retry, and a session refresh
 that logs in without end (simple-salesforce#804) and once a thread. So it gets a ready session id, never logs in
-itself, and one lock here opens a new session at most once a call.
+itself, and one lock here opens a new session at most once a call. Every call goes through the org's quota.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import threading
 import time
 from collections.abc import Mapping
@@ -20,8 +21,11 @@ import urllib3
 from simple_salesforce import Salesforce
 from simple_salesforce.exceptions import SalesforceError, SalesforceExpiredSession
 
+from connector.crm.port import NOW, Terms
+from connector.crm.quota import News, Quota, Slot, Unlimited
 from connector.crm.salesforce.failures import call_failure
 from connector.crm.salesforce.login import Grant, Login
+from connector.crm.salesforce.quota import NO_BUCKET, read_news
 from connector.crm.salesforce.transport import CONNECT_TIMEOUT, open_session
 from connector.errors import Terminal, Transient, Uncertain
 from connector.settings import SalesforceSettings
@@ -37,6 +41,7 @@ class _Request:
     params: Mapping[str, str] | None
     writes: bool
     deadline: float
+    slot: Slot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,10 +50,19 @@ class _Open:
     grant: Grant
 
 
+@dataclass(slots=True)
+class _CurrentSession:
+    """The open session, shared by a client and its copies."""
+
+    opened: _Open | None = None
+
+
 class SalesforceClient:
     """Calls Salesforce. Failures are the connector's errors or `SalesforceRefusal`."""
 
-    def __init__(self, settings: SalesforceSettings) -> None:
+    def __init__(self, settings: SalesforceSettings, *, quota: Quota | None = None) -> None:
+        self._quota = quota or Unlimited()
+        self._terms = NOW
         self._login = Login(settings)
         self._version = settings.api_version
         self._timeout = settings.request_timeout
@@ -57,12 +71,19 @@ class SalesforceClient:
             max_workers=settings.calls_in_flight + 2, thread_name_prefix="salesforce"
         )
         self._lock = threading.Lock()
-        self._open: _Open | None = None
+        self._current = _CurrentSession()
 
     @property
     def user_id(self) -> str:
         """The user that we work as; "" before the first call."""
-        return "" if self._open is None else self._open.grant.user_id
+        opened = self._current.opened
+        return "" if opened is None else opened.grant.user_id
+
+    def under(self, terms: Terms) -> SalesforceClient:
+        """The same client, whose calls go out under these terms."""
+        client = copy.copy(self)
+        client._terms = terms  # noqa: SLF001 - its own kind
+        return client
 
     async def close(self) -> None:
         """Let the threads go; a call under way ends by its own timeout."""
@@ -78,25 +99,33 @@ class SalesforceClient:
         params: Mapping[str, str] | None = None,
         writes: bool,
     ) -> Any:
-        """One call, logging in included, within the request timeout. `path`: after /services/data/vXX.X/.
+        """One call when it is its turn, logging in included, within the request timeout.
 
-        `writes`: a lost answer means that something may have been written.
+        `path`: after /services/data/vXX.X/. `writes`: a lost answer means that something may have been written.
         """
-        request = _Request(
-            method=method,
-            path=path,
-            body=body,
-            params=params,
-            writes=writes,
-            deadline=time.monotonic() + self._timeout,
-        )
-        call = asyncio.get_running_loop().run_in_executor(self._threads, self._call, request)
-        try:
-            return await asyncio.wait_for(call, timeout=self._timeout + _THREAD_GRACE)
-        except TimeoutError:
-            raise _lost(request, f"Salesforce did not finish answering within {self._timeout:g} s.") from None
 
-    def _call(self, request: _Request) -> Any:
+        async def send(slot: Slot) -> tuple[Any, News]:
+            request = _Request(
+                method=method,
+                path=path,
+                body=body,
+                params=params,
+                writes=writes,
+                deadline=time.monotonic() + self._timeout,
+                slot=slot,
+            )
+            sending = asyncio.get_running_loop().run_in_executor(self._threads, self._call, request)
+            try:
+                return await asyncio.wait_for(sending, timeout=self._timeout + _THREAD_GRACE)
+            except TimeoutError:
+                raise _lost(
+                    request, f"Salesforce did not finish answering within {self._timeout:g} s."
+                ) from None
+
+        return await self._quota.run(send, bucket=NO_BUCKET, terms=self._terms)
+
+    def _call(self, request: _Request) -> tuple[Any, News]:
+        request.slot.must_be_fresh()
         current = self._connect(stale=None, request=request)
         try:
             return self._send(current, request)
@@ -113,8 +142,8 @@ class SalesforceClient:
     def _connect(self, *, stale: _Open | None, request: _Request) -> _Open:
         """The open session, or a new one when there is none or `stale` is it. One thread logs in, the rest wait."""
         with self._lock:
-            if self._open is None or self._open is stale:
-                self._open = None
+            if self._current.opened is None or self._current.opened is stale:
+                self._current.opened = None
                 grant = self._login.open(self._session, timeout=_time_left(request))
                 api = Salesforce(
                     session_id=grant.token,
@@ -123,13 +152,13 @@ class SalesforceClient:
                     session=self._session,
                 )
                 api.headers.pop("X-PrettyPrint", None)
-                self._open = _Open(api=api, grant=grant)
-            return self._open
+                self._current.opened = _Open(api=api, grant=grant)
+            return self._current.opened
 
-    def _send(self, current: _Open, request: _Request) -> Any:
+    def _send(self, current: _Open, request: _Request) -> tuple[Any, News]:
         options: dict[str, Any] = {} if request.body is None else {"json": request.body}
         try:
-            return current.api.restful(
+            answer = current.api.restful(
                 request.path,
                 params=request.params,
                 method=request.method,
@@ -137,6 +166,7 @@ class SalesforceClient:
                 allow_redirects=False,
                 **options,
             )
+            return answer, read_news(self._transport.headers)
         except SalesforceExpiredSession:
             raise
         except SalesforceError as error:

@@ -15,7 +15,7 @@ from typing import Any
 from simple_salesforce.format import format_soql
 
 from connector.crm.phone_hits import attribute, tail
-from connector.crm.port import CandidateContact, ContactQuery
+from connector.crm.port import NOW, CandidateContact, ContactQuery, Terms
 from connector.crm.salesforce.client import SalesforceClient
 from connector.crm.salesforce.queries import select
 from connector.crm.salesforce.schema import CONTACT_KEY
@@ -34,16 +34,19 @@ class ContactSearch:
         self._objects = ("Contact", "Lead") if sobject == "Lead" else ("Contact",)
         self._fields: dict[str, tuple[str, ...]] = {}
 
-    async def find(self, queries: Sequence[ContactQuery]) -> list[list[CandidateContact]]:
+    async def find(self, queries: Sequence[ContactQuery], terms: Terms = NOW) -> list[list[CandidateContact]]:
         """Candidates for each query, by phone and by our key."""
+        client = self._client.under(terms)
         found: list[CandidateContact] = []
         for sobject in self._objects:
-            for soql in await self._queries(sobject, queries):
-                found += [self._candidate(sobject, row) for row in await select(self._client, soql)]
+            for soql in await self._queries(client, sobject, queries):
+                found += [self._candidate(sobject, row) for row in await select(client, soql)]
         return attribute(queries, found)
 
-    async def _queries(self, sobject: str, queries: Sequence[ContactQuery]) -> list[str]:
-        fields = await self._phone_fields(sobject)
+    async def _queries(
+        self, client: SalesforceClient, sobject: str, queries: Sequence[ContactQuery]
+    ) -> list[str]:
+        fields = await self._phone_fields(client, sobject)
         names = ", ".join(("Id", CONTACT_KEY, "Name", "CreatedDate", "LastModifiedDate", *fields))
         unconverted = " AND IsConverted = false" if sobject == "Lead" else ""
         texts = []
@@ -56,10 +59,10 @@ class ContactSearch:
             texts.append(f"SELECT {names} FROM {sobject} WHERE ({keys} OR {hits}){unconverted}")  # noqa: S608 - digits
         return texts
 
-    async def _phone_fields(self, sobject: str) -> tuple[str, ...]:
+    async def _phone_fields(self, client: SalesforceClient, sobject: str) -> tuple[str, ...]:
         """Every field of phones that our user sees, the org's own included; not those of other people's numbers."""
         if sobject not in self._fields:
-            answer = await self._client.call("GET", f"sobjects/{sobject}/describe", writes=False)
+            answer = await client.call("GET", f"sobjects/{sobject}/describe", writes=False)
             self._fields[sobject] = tuple(
                 field["name"]
                 for field in answer["fields"]

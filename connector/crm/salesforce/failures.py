@@ -7,7 +7,6 @@ Every write here is an upsert or an update, so that repeating it is always safe;
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,17 +14,19 @@ from typing import Any
 
 from connector.crm.personal_data import readable
 from connector.crm.port import Gone, Later, Refused, WriteResult
+from connector.crm.quota import LOOK_EVERY, LimitReached
+from connector.crm.retry_after import read_retry_after
 from connector.crm.salesforce.package import DEPLOY_COMMAND
-from connector.errors import ConnectorError, RateLimited, Terminal, Transient, Uncertain
+from connector.crm.salesforce.quota import read_news
+from connector.errors import ConnectorError, Terminal, Transient, Uncertain
 
 SETUP_ADVICE = (
     f"deploy docs/crm/salesforce ({DEPLOY_COMMAND}), assign the permission set WhatsApp_Connector to our user, "
     "then: connector setup salesforce"
 )
-_DAY_RETRY = 300.0
-"""Seconds to hold back when the day's calls are used up: the window rolls, so some come back all the time."""
+_DAY = 86_400.0
+_LONGEST_CALL = 600.0  # seconds; Salesforce ends a call then
 _LONG_CALLS_RETRY = 5.0
-_USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
 
 
 class Kind(StrEnum):
@@ -199,21 +200,19 @@ def _terminal(kind: Kind, code: str, message: str) -> Terminal:
     )
 
 
-def _limit(message: str, headers: Mapping[str, str]) -> RateLimited:
+def _limit(message: str, headers: Mapping[str, str]) -> LimitReached:
     """Both limits have one code; the usage tells them apart. Salesforce sends no Retry-After, proxies may."""
-    usage = _USAGE.search(headers.get("Sforce-Limit-Info", ""))
-    if usage and int(usage[1]) >= int(usage[2]):
-        return RateLimited(
-            f"The org's calls of the last 24 h are used up ({usage[1]}/{usage[2]}); nothing was written.",
-            retry_after=_DAY_RETRY,
+    day = read_news(headers).day
+    if day is not None and day.left == 0:
+        return LimitReached(
+            f"The org's {day.calls:,} calls of the last 24 h are used up; nothing was written.",
+            retry_after=read_retry_after(headers, longest=_DAY) or LOOK_EVERY,
+            whole_day=True,
             advice="lower other integrations' use, or buy more API calls",
         )
-    try:
-        seconds = float(headers.get("Retry-After", ""))
-    except ValueError:
-        seconds = _LONG_CALLS_RETRY
-    return RateLimited(
-        f"Too many long calls at once in the org ({message}); nothing was written.", retry_after=seconds
+    return LimitReached(
+        f"Too many long calls at once in the org ({message}); nothing was written.",
+        retry_after=read_retry_after(headers, longest=_LONGEST_CALL) or _LONG_CALLS_RETRY,
     )
 
 

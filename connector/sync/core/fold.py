@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import Any, TypeVar
 from uuid import UUID
 
+from connector.crm.port import Priority
 from connector.events import Amendment, ContactMerged, ConversationEvent, Message, StatusChange
 from connector.sync.core.activities import ActivityFacts, merge_activity_facts, message_facts, status_facts
 from connector.sync.core.amendments import amendment_facts, without_deleted_text
@@ -24,14 +25,6 @@ LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 # A status may overtake its message by moments; waiting this long saves a line that says "content not seen".
 PLACEHOLDER_GRACE = timedelta(seconds=2)
-
-
-class Priority(IntEnum):
-    """Classes of waiting items, first drained first."""
-
-    LIVE = 0
-    STATUS = 1
-    REPLAY = 2
 
 
 @dataclass(frozen=True, slots=True)
