@@ -35,7 +35,15 @@ def is_quiet(quiet: QuietHours, local: datetime) -> bool:
 
 def awake_at(quiet: QuietHours, zones: Sequence[ZoneInfo], *, now: datetime) -> datetime | None:
     """The first moment from `now` on that is quiet in none of the zones, UTC; None: there is none."""
-    moment = now
+    minute = now.replace(second=0, microsecond=0)
+    awake = _awake_in(quiet, tuple(zones), minute)
+    return now if awake == minute else awake
+
+
+@lru_cache(maxsize=4096)
+def _awake_in(quiet: QuietHours, zones: tuple[ZoneInfo, ...], minute: datetime) -> datetime | None:
+    """The same for a whole minute: quiet hours begin and end with one. A campaign asks this thousands of times."""
+    moment = minute
     for _ in range(_MOST_STEPS):
         later = max((_ends(quiet, place, moment) for place in zones), default=moment)
         if later == moment:
@@ -57,20 +65,21 @@ def _ends(quiet: QuietHours, place: ZoneInfo, moment: datetime) -> datetime:
     end = wall.replace(tzinfo=place).astimezone(UTC)
     if end <= moment:  # the clock was put back, and shows the same times again
         end = wall.replace(tzinfo=place, fold=1).astimezone(UTC)
-    if end.astimezone(place).replace(tzinfo=None) != wall:
-        return _end_of_gap(quiet, place, moment, end)
+    if end.astimezone(place).utcoffset() != local.utcoffset():
+        # The clock changes before the end: it may jump over it, or back to before the quiet hours began.
+        changed = _clock_change(place, moment, end)
+        if not is_quiet(quiet, changed.astimezone(place)):
+            return changed
     return end
 
 
-def _end_of_gap(quiet: QuietHours, place: ZoneInfo, quiet_at: datetime, awake: datetime) -> datetime:
-    """The clock is put forward over the end of the quiet hours: the minute at which it shows a later time."""
-    earliest = max(quiet_at, awake - timedelta(hours=3))
-    while awake - earliest > _MINUTE:
-        middle = earliest + (awake - earliest) // (2 * _MINUTE) * _MINUTE
-        if is_quiet(quiet, middle.astimezone(place)):
-            earliest = middle
+def _clock_change(place: ZoneInfo, before: datetime, after: datetime) -> datetime:
+    """The minute at which the clock of `before` becomes that of `after`, both whole minutes."""
+    offset = before.astimezone(place).utcoffset()
+    while after - before > _MINUTE:
+        middle = before + (after - before) // (2 * _MINUTE) * _MINUTE
+        if middle.astimezone(place).utcoffset() == offset:
+            before = middle
         else:
-            awake = middle
-        if middle in (earliest, awake) and (awake - earliest) < 2 * _MINUTE:
-            break
-    return awake
+            after = middle
+    return after

@@ -24,12 +24,18 @@ class Cap:
 class QuietHours:
     """From `start` until `end` on the recipient's clock nothing is sent, and not at all on `days`.
 
-    `end` at or before `start` is the next morning. `days`: 0 Monday … 6 Sunday.
+    `end` before `start` is the next morning; the same twice is no quiet hours. Both are whole minutes. `days`: 0
+    Monday … 6 Sunday.
     """
 
     start: time = time(21, 0)
     end: time = time(8, 0)
     days: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be judged a minute at a time."""
+        if any(clock.second or clock.microsecond or clock.tzinfo for clock in (self.start, self.end)):
+            raise ValueError("quiet hours begin and end with a whole minute of the recipient's own clock")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -129,7 +129,10 @@ def read_tables(document: Mapping[str, Any]) -> KeywordTables:
             for phrase in part.get(action, ()):
                 _add(found, str(phrase), action=action, language=language)
         courtesies |= {normalised(str(words)) for words in part.get("courtesies", ())}
-        confirmations[language] = {action: part["confirmations"][action] for action in ACTIONS}
+        answers = part.get("confirmations", {})
+        if missing := [action for action in ACTIONS if not answers.get(action)]:
+            raise ValueError(f"the language {language} has no confirmation of {', '.join(missing)}")
+        confirmations[language] = {action: answers[action] for action in ACTIONS}
     longest_first = tuple(sorted(courtesies, key=lambda words: (-len(words), words)))
     return KeywordTables(phrases=found, courtesies=longest_first, confirmations=confirmations)
 

@@ -36,7 +36,7 @@ class NumberState:
 
 def number_rate(per_second: int) -> Rate:
     """Evenly and without a burst: no second, whenever it begins, has more than `per_second` messages."""
-    return Rate(interval=timedelta(seconds=1) / per_second)
+    return Rate(interval=timedelta(microseconds=-(-1_000_000 // per_second)))
 
 
 def share_at(state: NumberState, *, now: datetime) -> float:

@@ -51,8 +51,9 @@ def _zones(facts: Facts) -> tuple[tuple[str, ...], bool]:
 
 
 def _clock(clocks: list[ZoneInfo], now: datetime) -> str:
-    times = sorted({now.astimezone(place).strftime("%H:%M") for place in clocks})
-    return times[0] if len(times) == 1 else f"{len(times)} time zones"
+    if len(clocks) == 1:
+        return f"{now.astimezone(clocks[0]):%H:%M}"
+    return f"in one of {len(clocks)} time zones"
 
 
 def _evidence(clocks: list[ZoneInfo], now: datetime) -> dict[str, str | int]:
