@@ -49,7 +49,8 @@ class FaultKind(StrEnum):
     SLOW_BODY = "slow_body"
     """The whole answer, in pieces over `seconds`: each piece comes before a read times out."""
     POISON = "poison"
-    """Any record whose text contains `text` is refused; the others follow the batch's own rules."""
+    """Any record whose text contains `text` is refused; the others follow the batch's own rules, or are refused
+    with it (`scope`)."""
     LOCK = "lock"
     """Salesforce only: records whose text contains `text` (None: any), `share` of them, answer
     UNABLE_TO_LOCK_ROW."""
@@ -99,6 +100,9 @@ class Fault(BaseModel):
     """Value of the Retry-After header, sent as it is ("10", "10000"); None: no such header."""
     text: str | None = None
     """poison, lock: the text that makes a record unacceptable."""
+    scope: Literal["item", "batch"] = "item"
+    """poison, HubSpot: whether it refuses the whole batch, trace ids or not, as some of its validations do on live
+    portals."""
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """lock: which part of those records is locked, drawn anew for each record of each request."""
 

@@ -21,14 +21,20 @@ from chaos_judge import NAMES, Judgement, judge
 
 from connector.embedded.deployment import EMBEDDED_PARTITIONS, LocalDeployment, SandboxOptions
 from connector.embedded.supervisor import RestartPolicy, Supervisor
-from connector.sandbox.whatsapp.conversations import Conversations, ExpectedPerson, conversations
+from connector.events import DeadLetter
+from connector.sandbox.whatsapp.conversations import (
+    Conversations,
+    ExpectedMessage,
+    ExpectedPerson,
+    conversations,
+)
 from connector.sandbox.whatsapp.payloads import Update
+from connector.streams.codec import decode
 from connector.topics import CONVERSATION_EVENTS, DEAD_LETTERS, WHATSAPP_UPDATES, Topic
 
 BOTH = ("sync-hubspot", "sync-salesforce")
 
 _SCHEMAS = {"route": "identity", "sync-hubspot": "hubspot", "sync-salesforce": "salesforce"}
-_PATHS = {"hubspot": "/crm/objects/*", "salesforce": "/services/data/*/composite/sobjects*"}
 
 
 class World:
@@ -71,6 +77,17 @@ class World:
         """Expect these conversations too."""
         self._updates += stream.updates
         self._expected += stream.people
+
+    def also_said(self, person: ExpectedPerson, update: Update) -> None:
+        """Expect one more text of somebody who is expected already."""
+        person.messages.append(
+            ExpectedMessage(
+                wamid=str(update.wamid),
+                type="text",
+                text=update.content["text"]["body"],
+                at=int(update.content["timestamp"]),
+            )
+        )
 
     @property
     def expected(self) -> Conversations:
@@ -171,6 +188,28 @@ class World:
         """Records in `dead.letters`."""
         return (await self._ends(DEAD_LETTERS))[DEAD_LETTERS.name]
 
+    async def read_dead_letters(self) -> list[DeadLetter]:
+        """Every dead letter, in the order of its partition."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.deployment.stack.bootstrap_servers)
+        await consumer.start()
+        try:
+            partitions = _partitions(DEAD_LETTERS)
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            ends = await consumer.end_offsets(partitions)
+            letters: list[DeadLetter] = []
+            while len(letters) < sum(ends.values()):
+                for records in (await consumer.getmany(timeout_ms=500)).values():
+                    letters += [decode(DEAD_LETTERS, record.value) for record in records]
+        finally:
+            await consumer.stop()
+        return sorted(letters, key=lambda letter: letter.at)
+
+    async def is_routed(self) -> bool:
+        """Whether route has read all that the ingress wrote."""
+        ends = await self._ends(WHATSAPP_UPDATES)
+        return ends[WHATSAPP_UPDATES.name] == await self.progress("route")
+
     async def _ends(self, *topics: Topic) -> dict[str, int]:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.deployment.stack.bootstrap_servers, request_timeout_ms=5000
@@ -179,8 +218,7 @@ class World:
         try:
             ends = {}
             for topic in topics:
-                partitions = [TopicPartition(topic.name, number) for number in range(EMBEDDED_PARTITIONS)]
-                ends[topic.name] = sum((await consumer.end_offsets(partitions)).values())
+                ends[topic.name] = sum((await consumer.end_offsets(_partitions(topic))).values())
             return ends
         finally:
             await consumer.stop()
@@ -203,6 +241,10 @@ class World:
             while self.supervisor.statuses[role].pid == pid:
                 await asyncio.sleep(0.01)
         return time.monotonic()
+
+
+def _partitions(topic: Topic) -> list[TopicPartition]:
+    return [TopicPartition(topic.name, number) for number in range(EMBEDDED_PARTITIONS)]
 
 
 async def _folded(connection: asyncpg.Connection, schema: str) -> int:

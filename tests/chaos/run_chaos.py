@@ -17,12 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import chaos_report
+import row_bad_items
 import row_broker_away
 import row_crm_away
 import row_database_away
 import row_killed_roles
 import row_lost_answers
 import row_redelivered
+import row_state_machine
 import row_workers_come_and_go
 from chaos_figures import Figure, Outcome, Row
 
@@ -33,7 +35,9 @@ _MODULES = (
     row_broker_away,
     row_database_away,
     row_crm_away,
+    row_bad_items,
     row_workers_come_and_go,
+    row_state_machine,
 )
 ROWS: dict[int, Row] = {module.ROW.number: module.ROW for module in _MODULES}
 

@@ -175,6 +175,17 @@ async def test_poison_refuses_one_record_of_a_batch() -> None:
         assert len(hubspot.sandbox.portal.communications) == 1
 
 
+async def test_poison_can_refuse_the_whole_batch() -> None:
+    """Trace ids do not help against a poison of that scope; without the bad record the others pass."""
+    async with portal() as hubspot:
+        hubspot.sandbox.faults.add(Fault.model_validate({"kind": "poison", "text": "☠", "scope": "batch"}))
+        good = message("a", trace="1")
+        answer = await hubspot.log(good, message("b", trace="2", hs_communication_body="so ☠ bad"))
+        assert answer.status_code == 400
+        assert len(hubspot.sandbox.portal.communications) == 0
+        assert (await hubspot.log(good)).status_code == 201
+
+
 async def test_faults_pass_a_person_by() -> None:
     """What a person does on a screen meets no fault."""
     async with portal() as hubspot:

@@ -74,7 +74,11 @@ class HubSpotApp:
             return Answer(status=429, document=limit_body(policy), headers=headers)
         if token.scopes is not None and route.scope and route.scope not in token.scopes:
             return Answer(status=403, document=missing_scopes(route.scope).problem.body(), headers=headers)
-        caller = Caller(source_id=token.app_id, poisoned=poison(exchange.faults))
+        caller = Caller(
+            source_id=token.app_id,
+            poisoned=poison(exchange.faults),
+            refused_whole=any(fault.scope == "batch" for fault in exchange.faults),
+        )
         answer = self._run(route, exchange, params, caller)
         return Answer(status=answer.status, document=answer.document, headers=headers, raw=answer.raw)
 

@@ -231,6 +231,8 @@ class ObjectEndpoints:
                 problems[item.place] = values_problem(bad, portal_id=self._config.portal_id)
                 continue
             problem = self._content_problem(values, target, caller)
+            if problem is not None and caller.refused_whole:
+                raise HubSpotError(problem)
             if problem is None:
                 problem = self._repeated_value(values, target, claimed)
                 if problem is not None and self._config.duplicate_scope == "batch":

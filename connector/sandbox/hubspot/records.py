@@ -35,6 +35,8 @@ class Caller:
     source_id: str = "31415926"
     poisoned: Callable[[str], bool] = _nothing_is_poisoned
     """The test of a record's text that a poison fault sets for this request."""
+    refused_whole: bool = False
+    """Whether one bad record refuses this request's whole batch."""
 
     @property
     def name(self) -> str:
