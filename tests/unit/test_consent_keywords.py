@@ -1,5 +1,7 @@
 """Keywords: what people really write, in eight languages, and what only looks like it."""
 
+from typing import Any
+
 import pytest
 
 from connector.outbound.consent.keywords import (
@@ -82,7 +84,7 @@ OPT_OUT = [
 
 
 @pytest.mark.parametrize("text", OPT_OUT)
-def test_this_ends_every_message(text):
+def test_this_ends_every_message(text: Any) -> None:
     """As it is typed on phones: capitals, bold, emoji, missing accents and marks, courtesies."""
     keyword = TABLES.recognise(text)
     assert keyword is not None
@@ -113,7 +115,7 @@ OPT_OUT_MARKETING = [
 
 
 @pytest.mark.parametrize("text", OPT_OUT_MARKETING)
-def test_this_ends_marketing(text):
+def test_this_ends_marketing(text: Any) -> None:
     """The label of a template's quick reply is one of them, and its payload too."""
     keyword = TABLES.recognise(text)
     assert keyword is not None
@@ -140,7 +142,7 @@ def test_this_ends_marketing(text):
         ("Angebote abonnieren", "opt_in_marketing"),
     ],
 )
-def test_this_asks_for_messages(text, action):
+def test_this_asks_for_messages(text: Any, action: Any) -> None:
     """START lifts an opt-out; subscribing agrees to marketing."""
     keyword = TABLES.recognise(text)
     assert keyword is not None
@@ -200,13 +202,13 @@ def test_this_asks_for_messages(text, action):
         "stop " * 40,
     ],
 )
-def test_this_says_nothing_about_consent(text):
+def test_this_says_nothing_about_consent(text: Any) -> None:
     """Near misses, answers to other questions, menu words: never guessed."""
     assert TABLES.recognise(text) is None
 
 
 @pytest.mark.parametrize("language", ["en", "ar", "es", "pt", "fr", "de", "hi", "id"])
-def test_a_language_has_every_action_and_a_confirmation_that_says_how_to_undo_it(language):
+def test_a_language_has_every_action_and_a_confirmation_that_says_how_to_undo_it(language: Any) -> None:
     """What a confirmation tells the person to write does what it says."""
     confirmations = TABLES.confirmations[language]
     assert set(confirmations) == set(ACTIONS)
@@ -221,11 +223,11 @@ def test_a_language_has_every_action_and_a_confirmation_that_says_how_to_undo_it
         assert undone[action] in offered, text
 
 
-def _runs(words):
+def _runs(words: list[str]) -> list[str]:
     return [" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, min(len(words), i + 4) + 1)]
 
 
-def test_each_phrase_is_recognised_as_it_stands_in_the_table():
+def test_each_phrase_is_recognised_as_it_stands_in_the_table() -> None:
     """Normalising a phrase twice changes nothing."""
     assert all(normalised(phrase) == phrase for phrase in TABLES.phrases)
     assert all(TABLES.recognise(phrase) == keyword for phrase, keyword in TABLES.phrases.items())
@@ -244,7 +246,9 @@ def test_each_phrase_is_recognised_as_it_stands_in_the_table():
         ("band karo", ["en"], "hi"),
     ],
 )
-def test_a_keyword_is_answered_in_its_own_language_or_the_persons(text, languages, answered):
+def test_a_keyword_is_answered_in_its_own_language_or_the_persons(
+    text: Any, languages: Any, answered: Any
+) -> None:
     """STOP is written by people of every language."""
     keyword = TABLES.recognise(text)
     assert keyword is not None
@@ -252,7 +256,7 @@ def test_a_keyword_is_answered_in_its_own_language_or_the_persons(text, language
     assert (language, words) == (answered, TABLES.confirmations[answered][keyword.action])
 
 
-def test_a_business_adds_words_of_its_own():
+def test_a_business_adds_words_of_its_own() -> None:
     """And they are found like the others."""
     tables = with_phrases(TABLES, {"opt_out": ["Cancel", "Ende"]})
     keyword = tables.recognise("CANCEL!")
@@ -264,13 +268,13 @@ def test_a_business_adds_words_of_its_own():
 @pytest.mark.parametrize(
     "phrases", [{"opt_in": ["STOP"]}, {"opt_out": ["🛑"]}, {"opt_out": ["x" * (LONGEST_PHRASE + 1)]}]
 )
-def test_a_phrase_that_cannot_be_meant_is_refused(phrases):
+def test_a_phrase_that_cannot_be_meant_is_refused(phrases: Any) -> None:
     """One that means two things, says nothing, or is longer than what is looked at."""
     with pytest.raises(ValueError, match="keyword"):
         with_phrases(TABLES, phrases)
 
 
-def test_a_language_without_a_confirmation_is_refused():
+def test_a_language_without_a_confirmation_is_refused() -> None:
     """Nobody who says stop is left without an answer."""
     with pytest.raises(ValueError, match="confirmation"):
         read_tables({"xx": {"opt_out": ["halt"], "confirmations": {}}})

@@ -82,12 +82,12 @@ CASES: dict[str, tuple[str, list[Act]]] = {
 
 
 @pytest.mark.parametrize(("state", "acts"), CASES.values(), ids=list(CASES))
-def test_what_counts_after_these_acts(state, acts):
+def test_what_counts_after_these_acts(state: Any, acts: Any) -> None:
     """In whichever order they are learned."""
     assert {ledger(*order).standing().state for order in permutations(acts)} == {state}
 
 
-def test_the_standing_names_the_act_that_decided():
+def test_the_standing_names_the_act_that_decided() -> None:
     """It is what a verdict shows as evidence."""
     stop = person("denied", 2)
     assert ledger(person("granted", 1), stop, said("granted", 3)).standing() == Standing(
@@ -141,7 +141,7 @@ MERGES: dict[str, tuple[str, list[tuple[UUID, Act]], list[tuple[UUID, int]]]] = 
 
 
 @pytest.mark.parametrize(("state", "acts", "merges"), MERGES.values(), ids=list(MERGES))
-def test_the_most_restrictive_standing_wins_at_a_merge(state, acts, merges):
+def test_the_most_restrictive_standing_wins_at_a_merge(state: Any, acts: Any, merges: Any) -> None:
     """Acts and merges learned in any order."""
     news = [("act", item) for item in acts] + [("merge", item) for item in merges]
     found = set()
@@ -185,7 +185,7 @@ def told(history: Any, joined: Any) -> ConsentLedger:
 
 
 @given(histories, merges, st.randoms(use_true_random=False))
-def test_any_order_and_any_repetition_gives_the_same_standing(history, joined, random):
+def test_any_order_and_any_repetition_gives_the_same_standing(history: Any, joined: Any, random: Any) -> None:
     """Replays, redeliveries and partitions that are read side by side change nothing."""
     again = [*history, *random.sample(history, k=random.randint(0, len(history)))]
     random.shuffle(again)
@@ -193,7 +193,7 @@ def test_any_order_and_any_repetition_gives_the_same_standing(history, joined, r
 
 
 @given(histories, merges, acts)
-def test_nothing_but_a_convincing_act_undoes_a_stop(history, joined, act):
+def test_nothing_but_a_convincing_act_undoes_a_stop(history: Any, joined: Any, act: Any) -> None:
     """Whatever else is said later, by whomever, a person who is denied stays denied."""
     before = told(history, joined)
     if before.standing().state == "denied" and not (act.state == "granted" and act.convincing):
@@ -201,14 +201,16 @@ def test_nothing_but_a_convincing_act_undoes_a_stop(history, joined, act):
 
 
 @given(histories, merges, acts.filter(lambda act: act.state == "denied"))
-def test_a_stop_that_is_the_last_word_always_counts(history, joined, act):
+def test_a_stop_that_is_the_last_word_always_counts(history: Any, joined: Any, act: Any) -> None:
     """The latest act of all is a denial: nothing is sent."""
     last = replace(act, act_id="z", at=NOW + timedelta(hours=1))
     assert told(history, joined).with_act(BOB, last).standing() == Standing(state="denied", act=last)
 
 
 @given(histories, merges, st.sampled_from([BOB, CAT]), st.integers(0, 5))
-def test_a_merge_never_lets_more_be_sent_than_the_stricter_of_the_two(history, joined, loser, minute):
+def test_a_merge_never_lets_more_be_sent_than_the_stricter_of_the_two(
+    history: Any, joined: Any, loser: Any, minute: Any
+) -> None:
     """Learning that two are one person turns no denial into a grant."""
     before = told(history, joined)
     at = max(minute, joined.get(loser, 0))
@@ -218,7 +220,7 @@ def test_a_merge_never_lets_more_be_sent_than_the_stricter_of_the_two(history, j
 
 
 @given(st.lists(acts, max_size=8, unique_by=lambda act: act.act_id), st.integers(0, 8))
-def test_halves_of_one_contacts_registers_unite(history, cut):
+def test_halves_of_one_contacts_registers_unite(history: Any, cut: Any) -> None:
     """Two batches folded apart are one."""
     halves = [NOTHING_SAID, NOTHING_SAID]
     whole = NOTHING_SAID

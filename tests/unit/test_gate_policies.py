@@ -39,7 +39,7 @@ def sent(ago: timedelta, *, number: int = 0, purpose: Any = "marketing", content
     return PastSend(send_id=f"past-{number}", at=NOW - ago, purpose=purpose, content_key=content)
 
 
-def test_a_send_that_nothing_speaks_against_passes_every_policy():
+def test_a_send_that_nothing_speaks_against_passes_every_policy() -> None:
     """The base of this file is a send that may be sent."""
     verdict = judge(facts(), now=NOW)
     assert verdict.outcome == "pass"
@@ -90,7 +90,7 @@ BLOCKED = {
 
 
 @pytest.mark.parametrize(("policy", "case"), BLOCKED.values(), ids=list(BLOCKED))
-def test_one_reason_to_block_is_said_by_one_policy(policy, case):
+def test_one_reason_to_block_is_said_by_one_policy(policy: Any, case: Any) -> None:
     """Each forbidding fact is named by its own policy alone, with a reason."""
     verdict = judge(case, now=NOW)
     assert said(verdict) == {policy: "block"}
@@ -158,7 +158,7 @@ HELD = {
 
 
 @pytest.mark.parametrize(("policy", "until", "case"), HELD.values(), ids=list(HELD))
-def test_one_reason_to_wait_is_said_by_one_policy_with_its_end(policy, until, case):
+def test_one_reason_to_wait_is_said_by_one_policy_with_its_end(policy: Any, until: Any, case: Any) -> None:
     """Each reason to wait is named by its own policy alone, and says when to judge again."""
     verdict = judge(case, now=NOW)
     assert said(verdict) == {policy: "hold"}
@@ -195,30 +195,30 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize("case", ALLOWED.values(), ids=list(ALLOWED))
-def test_what_only_looks_like_a_reason_passes(case):
+def test_what_only_looks_like_a_reason_passes(case: Any) -> None:
     """The near miss of each rule is sent."""
     assert said(judge(case, now=NOW)) == {}
 
 
-def test_a_full_pair_opens_when_the_borrowed_time_is_paid_back():
+def test_a_full_pair_opens_when_the_borrowed_time_is_paid_back() -> None:
     """The 46th message at once waits the six seconds that the first has earned back by then."""
-    assert only(judge(facts(pair=burst(45)), now=NOW)).until == NOW + timedelta(seconds=6)
+    assert judge(facts(pair=burst(45)), now=NOW).until == NOW + timedelta(seconds=6)
 
 
-def test_the_longest_of_several_caps_counts():
+def test_the_longest_of_several_caps_counts() -> None:
     """Three in the week hold until the first of them is a week old, though the day's cap is free again."""
     recent = tuple(sent(timedelta(days=days), number=days) for days in (2, 4, 6))
     assert judge(facts(recent=recent), now=NOW).until == NOW + timedelta(days=1)
 
 
-def test_a_cap_that_was_overrun_waits_until_enough_have_left_it():
+def test_a_cap_that_was_overrun_waits_until_enough_have_left_it() -> None:
     """With five sends and a cap of two the fourth has to be old, not the first."""
     rules = GateRules(caps={"marketing": (Cap(2, timedelta(days=1)),)})
     recent = tuple(sent(timedelta(hours=hours), number=hours) for hours in (1, 2, 3, 4, 5))
     assert judge(facts(recent=recent, rules=rules), now=NOW).until == NOW + timedelta(hours=22)
 
 
-AUTHENTICATION = {
+AUTHENTICATION: dict[str, Any] = {
     "template": template(name="login_code", category="AUTHENTICATION"),
     "consent": {"marketing": denied(), "utility": denied()},
     "recent": tuple(
@@ -228,19 +228,19 @@ AUTHENTICATION = {
 }
 
 
-def test_a_one_time_password_waits_for_nobodys_morning_consent_or_cap():
+def test_a_one_time_password_waits_for_nobodys_morning_consent_or_cap() -> None:
     """Somebody sits before a log-in form at night, and has asked for the code themselves."""
     verdict = judge(facts(recipient={"zones": ("Pacific/Auckland",)}, **AUTHENTICATION), now=NOW)
     assert said(verdict) == {}
 
 
-def test_a_one_time_password_needs_a_phone():
+def test_a_one_time_password_needs_a_phone() -> None:
     """WhatsApp refuses authentication templates to a user id with 131062."""
     verdict = judge(facts(recipient={"phone": "", "bsuid": "GB.1349"}, **AUTHENTICATION), now=NOW)
     assert said(verdict) == {"reachability": "block"}
 
 
-def test_a_paused_number_and_the_kill_switch_stop_one_time_passwords_too():
+def test_a_paused_number_and_the_kill_switch_stop_one_time_passwords_too() -> None:
     """What stops the number stops everything on it."""
     stopped = facts(
         switches=(Switch(scope="all", since=NOW),),
@@ -253,14 +253,14 @@ def test_a_paused_number_and_the_kill_switch_stop_one_time_passwords_too():
 UTILITY = template(name="order_shipped", category="UTILITY")
 
 
-def test_utility_goes_to_who_has_not_refused_it():
+def test_utility_goes_to_who_has_not_refused_it() -> None:
     """By default an opt-in given elsewhere covers utility; a refusal of marketing is none of utility."""
     assert said(judge(facts(template=UTILITY, consent={"marketing": denied()}), now=NOW)) == {}
     refused = facts(template=UTILITY, consent={"utility": denied()})
     assert said(judge(refused, now=NOW)) == {"opt_out": "block"}
 
 
-def test_utility_can_ask_for_consent_too():
+def test_utility_can_ask_for_consent_too() -> None:
     """A business that promises to ask first can have it so."""
     rules = GateRules(consent={"marketing": "granted", "utility": "granted"})
     assert said(judge(facts(template=UTILITY, consent={}, rules=rules), now=NOW)) == {"consent": "block"}
@@ -278,13 +278,15 @@ def test_utility_can_ask_for_consent_too():
         ("SOMETHING_NEW", "authentication", "marketing"),
     ],
 )
-def test_a_caller_can_make_the_judgement_stricter_and_never_milder(category, asked, judged):
+def test_a_caller_can_make_the_judgement_stricter_and_never_milder(
+    category: Any, asked: Any, judged: Any
+) -> None:
     """Meta's category decides, and a category that nobody has heard of is marketing."""
     case = facts(template=template(category=category), request={"purpose": asked})
     assert case.purpose(now=NOW) == judged
 
 
-def test_an_announced_category_counts_from_its_time_on():
+def test_an_announced_category_counts_from_its_time_on() -> None:
     """A utility template that Meta said becomes marketing is marketing then, whether Meta tells again or not."""
     coming = ComingCategory(category="MARKETING", at=NOW + timedelta(hours=1))
     announced = template(category="UTILITY").model_copy(update={"coming": coming})
@@ -294,13 +296,13 @@ def test_an_announced_category_counts_from_its_time_on():
 
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=-90), timedelta(seconds=90)], ids=["behind", "ahead"])
-def test_a_clock_that_is_a_little_off_does_not_let_a_cap_be_broken(ahead):
+def test_a_clock_that_is_a_little_off_does_not_let_a_cap_be_broken(ahead: Any) -> None:
     """A send that is recorded in our future counts against the cap, one of the recent past too."""
     case = facts(recent=(replace(sent(timedelta(0)), at=NOW + ahead),))
     assert said(judge(case, now=NOW)) == {"frequency_cap": "hold"}
 
 
-def test_a_window_ends_24_hours_after_the_persons_own_time_across_a_clock_change():
+def test_a_window_ends_24_hours_after_the_persons_own_time_across_a_clock_change() -> None:
     """24 hours are 24 hours, also on the day that London puts its clocks forward."""
     written = datetime.fromisoformat("2026-03-28T20:00:00+00:00")
     case = facts(
@@ -313,7 +315,7 @@ def test_a_window_ends_24_hours_after_the_persons_own_time_across_a_clock_change
     assert said(judge(case, now=written + timedelta(hours=24))) == {"conversation_window": "block"}
 
 
-def test_every_problem_of_the_parameters_is_in_the_sentence():
+def test_every_problem_of_the_parameters_is_in_the_sentence() -> None:
     """A CRM admin corrects everything at once."""
     problems = (
         Problem(

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from gate_facts import NOW, denied, facts, template
@@ -32,13 +33,13 @@ verdicts = st.builds(
 
 
 @given(verdicts)
-def test_a_verdict_comes_back_from_json_as_it_was(verdict):
+def test_a_verdict_comes_back_from_json_as_it_was(verdict: Any) -> None:
     """What the log keeps is the whole verdict, through real JSON."""
     assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
 
 
 @given(verdicts)
-def test_block_beats_hold_beats_pass_whatever_the_order(verdict):
+def test_block_beats_hold_beats_pass_whatever_the_order(verdict: Any) -> None:
     """The outcome is the gravest line, and a hold lasts as long as the longest."""
     kinds = {type(line.decision) for line in verdict.lines}
     expected = "block" if Block in kinds else "hold" if Hold in kinds else "pass"
@@ -49,7 +50,7 @@ def test_block_beats_hold_beats_pass_whatever_the_order(verdict):
     assert (turned.outcome, turned.until) == (verdict.outcome, verdict.until)
 
 
-def test_every_policy_is_asked_even_when_the_first_blocks():
+def test_every_policy_is_asked_even_when_the_first_blocks() -> None:
     """Somebody who asks why wants all reasons at once, not one a try."""
     case = facts(
         consent={"marketing": denied()},
@@ -69,7 +70,7 @@ def test_every_policy_is_asked_even_when_the_first_blocks():
     }
 
 
-def test_a_block_says_why_and_what_to_do():
+def test_a_block_says_why_and_what_to_do() -> None:
     """The sentence for a CRM admin has the person's act in it."""
     explained = judge(facts(consent={"marketing": denied()}), now=NOW).explain()
     assert explained == (
@@ -78,7 +79,7 @@ def test_a_block_says_why_and_what_to_do():
     )
 
 
-def test_a_hold_says_until_when_and_names_the_longest():
+def test_a_hold_says_until_when_and_names_the_longest() -> None:
     """Of several reasons to wait the one that lasts longest is told."""
     case = facts(
         recipient={"zones": ("Pacific/Auckland",)}, switches=(Switch(scope="all", since=NOW, by="ana"),)
@@ -92,14 +93,14 @@ def test_a_hold_says_until_when_and_names_the_longest():
     )
 
 
-def test_the_first_blocking_policy_names_the_reason():
+def test_the_first_blocking_policy_names_the_reason() -> None:
     """A person who refused is told before a template that is missing."""
     verdict = judge(facts(consent={"marketing": denied()}, template=None), now=NOW)
     assert verdict.decisive is not None
     assert verdict.decisive.policy == "opt_out"
 
 
-def test_the_evidence_of_consent_is_in_the_verdict_of_a_send_that_passed():
+def test_the_evidence_of_consent_is_in_the_verdict_of_a_send_that_passed() -> None:
     """Promise 6: a recorded verdict says why it may be sent."""
     line = next(line for line in judge(facts(), now=NOW).lines if line.policy == "consent")
     assert line.decision.evidence == {
@@ -110,18 +111,18 @@ def test_the_evidence_of_consent_is_in_the_verdict_of_a_send_that_passed():
     }
 
 
-def test_names_of_policies_are_all_different():
+def test_names_of_policies_are_all_different() -> None:
     """They key metrics and verdicts."""
     assert len({policy.name for policy in POLICIES}) == len(POLICIES)
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=[policy.name for policy in POLICIES])
-def test_a_policy_says_the_same_to_the_same_facts(policy):
+def test_a_policy_says_the_same_to_the_same_facts(policy: Any) -> None:
     """It reads nothing but its arguments."""
     assert policy.decide(facts(), now=NOW) == policy.decide(facts(), now=NOW)
     assert policy.asks.endswith("?")
 
 
-def test_nothing_said_is_the_plain_pass():
+def test_nothing_said_is_the_plain_pass() -> None:
     """A policy that does not apply costs no object."""
     assert Pass() == PASS

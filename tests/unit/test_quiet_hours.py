@@ -1,6 +1,7 @@
 """Quiet hours on the recipient's clock, and where a number says that this clock is."""
 
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -31,7 +32,7 @@ def utc(text: str) -> datetime:
         ("Pacific/Kiritimati", "2026-05-05T07:00", "2026-05-05T18:00"),
     ],
 )
-def test_the_morning_of_one_clock(place, now, awake):
+def test_the_morning_of_one_clock(place: Any, now: Any, awake: Any) -> None:
     """Quarter-hour offsets and the date line included."""
     assert awake_at(NIGHT, [ZoneInfo(place)], now=utc(now)) == utc(awake)
 
@@ -51,12 +52,12 @@ def test_the_morning_of_one_clock(place, now, awake):
     ],
     ids=["forward", "back", "berlin forward", "berlin back", "half an hour"],
 )
-def test_the_morning_after_a_clock_change(place, now, awake):
+def test_the_morning_after_a_clock_change(place: Any, now: Any, awake: Any) -> None:
     """08:00 on the wall, whatever happened in the night."""
     assert awake_at(NIGHT, [ZoneInfo(place)], now=utc(now)) == utc(awake)
 
 
-def test_a_morning_hour_that_the_clock_skips_begins_when_the_clock_is_past_it():
+def test_a_morning_hour_that_the_clock_skips_begins_when_the_clock_is_past_it() -> None:
     """Quiet until 02:30, and the clock jumps from 02:00 to 03:00: at 03:00 the person may be written to."""
     quiet = QuietHours(start=time(21), end=time(2, 30))
     assert awake_at(quiet, [ZoneInfo("America/New_York")], now=utc("2026-03-08T05:00")) == utc(
@@ -64,7 +65,7 @@ def test_a_morning_hour_that_the_clock_skips_begins_when_the_clock_is_past_it():
     )
 
 
-def test_an_evening_hour_that_comes_twice_is_quiet_twice():
+def test_an_evening_hour_that_comes_twice_is_quiet_twice() -> None:
     """Quiet from 01:30, and 01:30 comes again an hour later: both are quiet, the minutes between are not."""
     quiet, place = QuietHours(start=time(1, 30), end=time(8)), ZoneInfo("America/New_York")
     assert awake_at(quiet, [place], now=utc("2026-11-01T05:29")) == utc("2026-11-01T05:29")
@@ -76,12 +77,12 @@ def test_an_evening_hour_that_comes_twice_is_quiet_twice():
     ("now", "awake"),
     [("2028-02-28T22:00", "2028-02-29T08:00"), ("2028-02-29T22:00", "2028-03-01T08:00")],
 )
-def test_the_leap_day_is_a_day_like_any_other(now, awake):
+def test_the_leap_day_is_a_day_like_any_other(now: Any, awake: Any) -> None:
     """2028 has a 29 February."""
     assert awake_at(NIGHT, [ZoneInfo("Africa/Abidjan")], now=utc(now)) == utc(awake)
 
 
-def test_a_day_without_sends_ends_at_its_midnight_and_then_the_night_counts():
+def test_a_day_without_sends_ends_at_its_midnight_and_then_the_night_counts() -> None:
     """Quiet Sundays: after Saturday evening comes Monday morning."""
     quiet = QuietHours(days=frozenset({6}))
     london = ZoneInfo("Europe/London")
@@ -89,7 +90,7 @@ def test_a_day_without_sends_ends_at_its_midnight_and_then_the_night_counts():
     assert awake_at(quiet, [london], now=utc("2026-05-10T12:00")) == utc("2026-05-11T07:00")
 
 
-def test_every_zone_of_the_person_has_to_be_awake():
+def test_every_zone_of_the_person_has_to_be_awake() -> None:
     """A United States number of no certain state: Hawaii's morning and New York's evening."""
     places = [ZoneInfo("America/New_York"), ZoneInfo("Pacific/Honolulu")]
     assert awake_at(NIGHT, places, now=utc("2026-05-05T12:00")) == utc("2026-05-05T18:00")
@@ -97,7 +98,7 @@ def test_every_zone_of_the_person_has_to_be_awake():
     assert awake_at(NIGHT, places, now=utc("2026-05-06T01:00")) == utc("2026-05-06T18:00")
 
 
-def test_zones_that_are_never_awake_together_have_no_moment():
+def test_zones_that_are_never_awake_together_have_no_moment() -> None:
     """Then the policy takes the clock of the most populous one."""
     day = QuietHours(start=time(12), end=time(9))
     assert (
@@ -106,12 +107,12 @@ def test_zones_that_are_never_awake_together_have_no_moment():
     )
 
 
-def test_equal_hours_are_no_quiet_hours():
+def test_equal_hours_are_no_quiet_hours() -> None:
     """Midnight to midnight would be always; nobody means that."""
     assert not is_quiet(QuietHours(start=time(), end=time()), utc("2026-05-05T03:00"))
 
 
-def test_quiet_hours_are_whole_minutes():
+def test_quiet_hours_are_whole_minutes() -> None:
     """A campaign asks once a minute and zone."""
     with pytest.raises(ValueError, match="whole minute"):
         QuietHours(start=time(21, 0, 30))
@@ -143,7 +144,7 @@ places = st.lists(
     places,
     some_day | near_a_change,
 )
-def test_the_moment_found_is_awake_everywhere_and_none_before_it_is(quiet, zones, now):
+def test_the_moment_found_is_awake_everywhere_and_none_before_it_is(quiet: Any, zones: Any, now: Any) -> None:
     """Against a search that simply tries every minute."""
     found = awake_at(quiet, zones, now=now)
     moment, limit = now, now + timedelta(days=3)
@@ -155,7 +156,7 @@ def test_the_moment_found_is_awake_everywhere_and_none_before_it_is(quiet, zones
         assert found is None or found >= limit
 
 
-def test_a_zone_that_nobody_knows_is_none():
+def test_a_zone_that_nobody_knows_is_none() -> None:
     """A CRM may hold anything."""
     assert zone("Middle/Earth") is None
     assert zone("../../etc/passwd") is None
@@ -179,7 +180,7 @@ def test_a_zone_that_nobody_knows_is_none():
         ("no phone", "", ""),
     ],
 )
-def test_the_country_of_a_number_or_of_a_user_id(phone, bsuid, country):
+def test_the_country_of_a_number_or_of_a_user_id(phone: Any, bsuid: Any, country: Any) -> None:
     """A phone goes before a user id; satellites have none."""
     assert country_of(phone, bsuid) == country
 
@@ -197,12 +198,12 @@ def test_the_country_of_a_number_or_of_a_user_id(phone, bsuid, country):
         ("+881612345678", "", ()),
     ],
 )
-def test_the_zones_of_a_number(phone, bsuid, zones):
+def test_the_zones_of_a_number(phone: Any, bsuid: Any, zones: Any) -> None:
     """By area code where that tells, else by country."""
     assert zones_of(phone, bsuid) == zones
 
 
-def test_a_prefix_that_two_countries_share_gives_only_the_persons_own():
+def test_a_prefix_that_two_countries_share_gives_only_the_persons_own() -> None:
     """+7 is Russia and Kazakhstan; libphonenumber names the zones of both for either, and Bucharest."""
     assert set(zones_of("+77011234567")) == set(zones_of_country("KZ"))
     russian = set(zones_of("+79161234567"))
@@ -210,7 +211,7 @@ def test_a_prefix_that_two_countries_share_gives_only_the_persons_own():
     assert not russian & {"Asia/Almaty", "Europe/Bucharest"}
 
 
-def test_a_number_of_no_area_has_every_zone_of_its_country_the_most_populous_first():
+def test_a_number_of_no_area_has_every_zone_of_its_country_the_most_populous_first() -> None:
     """A toll-free number, or a user id that shows no phone."""
     assert zones_of("+18005550123")[0] == "America/New_York"
     assert "Pacific/Honolulu" in zones_of("", "US.1349")
