@@ -116,6 +116,14 @@ class CandidateContact:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ContactHits:
+    """What a search brought up for one person. `complete`: False when the CRM has more than it shows."""
+
+    candidates: Sequence[CandidateContact]
+    complete: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Activity:
     """One message on a contact's timeline, as it should read. `body` is plain text."""
 
@@ -272,10 +280,11 @@ class Crm(Protocol):
 
     async def find_contacts(
         self, queries: Sequence[ContactQuery], terms: Terms = NOW
-    ) -> Sequence[Sequence[CandidateContact]]:
+    ) -> Sequence[ContactHits | Later]:
         """Records that may be these people's, for adoption: the caller compares the numbers.
 
-        A search may lag behind writes by seconds, so that what it does not find may be there.
+        A search may lag behind writes by seconds, so that what it does not find may be there. `Later`: the CRM did
+        not tell of this person.
         """
 
     async def retire_contact(self, record_id: str, *, created_by_us: bool, terms: Terms = NOW) -> Retired: ...

@@ -27,7 +27,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from connector.crm.port import CandidateContact, ContactQuery, Crm, Priority, Terms
+from connector.crm.port import CandidateContact, ContactHits, ContactQuery, Crm, Later, Priority, Terms
 from connector.crm.quota import QuotaHeld
 from connector.errors import ConnectorError, Terminal, Transient
 from connector.state.database import Connection, transaction
@@ -48,6 +48,7 @@ log = structlog.get_logger(__name__)
 _POLL = 0.5  # seconds; new people of other replicas, and a wake that came between looking and resting
 _LOOK_AGAIN_EVERY = 60.0  # seconds
 _HELD_RETRY = 5.0  # seconds
+_LONGEST_WAIT = 300.0  # seconds between look-ups of somebody of whom the CRM does not tell
 _OLDEST_SHARE = 5  # every so many look-ups starts at the oldest, so that nobody waits for ever
 _UNREPORTED = (Outcome.NONE, Outcome.OURS)
 
@@ -68,6 +69,7 @@ class _Person:
     record_id: str | None
     first_at: int
     priority: Priority
+    attempts: int
 
     @property
     def query(self) -> ContactQuery:
@@ -145,12 +147,46 @@ class Lookups:
                 if found is None:
                     await self._claims.give_back(connection, holding)
                     return 0
-                await self._settle(connection, list(zip(people, found, strict=True)))
-        return len(people)
+                told = [
+                    (person, hits)
+                    for person, hits in zip(people, found, strict=True)
+                    if isinstance(hits, ContactHits)
+                ]
+                await self._settle(connection, told)
+            settled = {person.contact_id for person, _ in told}
+            await self._try_later([person for person in people if person.contact_id not in settled])
+        return len(told)
+
+    async def _try_later(self, people: Sequence[_Person]) -> None:
+        """The CRM did not tell of these people: they wait, each for longer from time to time, and hold up nobody."""
+        if not people:
+            return
+        ids = [person.contact_id for person in people]
+        waits = [
+            backoff(person.attempts + 1, random=random.random, longest=_LONGEST_WAIT) for person in people
+        ]
+        async with transaction(self._pool) as connection:
+            await lock_contacts(connection, self._schema, ids)
+            await connection.execute(
+                f"UPDATE {self._schema}.contacts AS t SET attempts = t.attempts + 1, "  # noqa: S608 - schema is ours
+                "not_before = now() + make_interval(secs => n.secs) "
+                "FROM unnest($1::uuid[], $2::float8[]) AS n (contact_id, secs) WHERE t.contact_id = n.contact_id",
+                ids,
+                waits,
+            )
+            await self._claims.release(connection, ids)
+        metrics.LOOKUPS.labels(self._crm.name, "not_told").inc(len(people))
+        log.warning(
+            "the CRM did not tell of people who were looked up; they are looked up again later",
+            sink=self._crm.name,
+            people=len(people),
+            contact_id=str(people[0].contact_id),
+            attempts=max(person.attempts for person in people) + 1,
+        )
 
     async def _search(
         self, people: Sequence[_Person], lease: HeldLease
-    ) -> Sequence[Sequence[CandidateContact]] | None:
+    ) -> Sequence[ContactHits | Later] | None:
         """The candidates of each; None when the search failed: it is paused, and shown, and nobody is given up."""
         try:
             terms = Terms(
@@ -194,7 +230,7 @@ class Lookups:
                 UNION ALL
                 (SELECT contact_id, 1 AS turn, priority, fresh_at FROM {schema}.contacts
                   WHERE record_id IS NOT NULL AND held IS NULL AND redirect_to IS NULL AND phone IS NOT NULL
-                    AND phone IS DISTINCT FROM looked_up_phone AND lease_until <= now()
+                    AND phone IS DISTINCT FROM looked_up_phone AND lease_until <= now() AND not_before <= now()
                   ORDER BY fresh_at LIMIT $1)
             ), chosen AS (
                 SELECT contact_id FROM due ORDER BY turn, priority, fresh_at {order} LIMIT $1
@@ -203,7 +239,8 @@ class Lookups:
              WHERE contact_id IN (SELECT c.contact_id FROM {schema}.contacts c JOIN chosen USING (contact_id)
                                    WHERE c.lease_until <= now() AND c.phone IS NOT NULL
                                    ORDER BY c.contact_id FOR UPDATE OF c SKIP LOCKED)
-            RETURNING contact_id, phone, record_id, coalesce((facts->>'first_at')::bigint, 0) AS first_at, priority
+            RETURNING contact_id, phone, record_id, coalesce((facts->>'first_at')::bigint, 0) AS first_at,
+                      priority, attempts
             """,  # noqa: S608 - schema and order are ours
             self._crm.lookups_per_call,
             self._lease,
@@ -211,27 +248,25 @@ class Lookups:
         people = [_Person(**{**row, "priority": Priority(row["priority"])}) for row in rows]
         return sorted(people, key=lambda person: (person.first_at, person.contact_id))
 
-    async def _settle(
-        self, connection: Connection, found: Sequence[tuple[_Person, Sequence[CandidateContact]]]
-    ) -> None:
+    async def _settle(self, connection: Connection, found: Sequence[tuple[_Person, ContactHits]]) -> None:
         """Adopt, or note that there is nothing to adopt. Whose number or record changed meanwhile is looked up anew."""
         rows = await lock_contacts(
             connection,
             self._schema,
             [person.contact_id for person, _ in found],
-            record_ids={item.record_id for _, items in found for item in items},
+            record_ids={item.record_id for _, hits in found for item in hits.candidates},
             columns="contact_id, phone, record_id, redirect_to, shared, held, erased",
         )
         now = {row["contact_id"]: row for row in rows if row["redirect_to"] is None}
         owners = owners_among(rows)
         settled: list[tuple[_Person, Choice, Hold | None]] = []
-        for person, candidates in found:
+        for person, hits in found:
             row = now.get(person.contact_id)
             if row is None or row["phone"] != person.phone or row["record_id"] != person.record_id:
                 continue
             if person.record_id is None and row["held"] != Hold.LOOKUP:
                 continue
-            choice = self._choice(person, candidates, owners)
+            choice = self._choice(person, hits, owners)
             if choice.record_id is not None:
                 owners[choice.record_id] = person.contact_id
             settled.append((person, choice, self._hold_after(choice, erased=row["erased"])))
@@ -241,16 +276,15 @@ class Lookups:
         for _, choice, _ in settled:
             metrics.LOOKUPS.labels(self._crm.name, choice.outcome).inc()
 
-    def _choice(
-        self, person: _Person, candidates: Sequence[CandidateContact], owners: dict[str, UUID]
-    ) -> Choice:
+    def _choice(self, person: _Person, hits: ContactHits, owners: dict[str, UUID]) -> Choice:
         query = person.query
         if person.record_id is not None:
             return duplicates(
-                candidates, record_id=person.record_id, phones=query.phones, region=self._rules.region
+                hits.candidates, record_id=person.record_id, phones=query.phones, region=self._rules.region
             )
         return choose(
-            candidates,
+            hits.candidates,
+            complete=hits.complete,
             key=query.key,
             phones=query.phones,
             region=self._rules.region,
@@ -272,7 +306,8 @@ class Lookups:
             await connection.execute(
                 f"UPDATE {self._schema}.contacts AS t SET record_id = coalesce(t.record_id, n.record_id), "  # noqa: S608
                 "held = CASE WHEN t.held = 'lookup' THEN n.held ELSE t.held END, erased = t.erased AND n.record_id IS NULL, "
-                "looked_up_phone = t.phone, looked_up_at = now() "
+                "looked_up_phone = t.phone, looked_up_at = now(), "
+                "attempts = CASE WHEN t.held = 'lookup' THEN 0 ELSE t.attempts END "
                 "FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n (contact_id, record_id, held) "
                 "WHERE t.contact_id = n.contact_id",
                 [person.contact_id for person, _, _ in settled],

@@ -85,7 +85,7 @@ CRM_ITEMS = Counter("connector_crm_items", "Items written", ["crm", "kind", "res
 IN_DOUBT = Counter(
     "connector_in_doubt", "Creates whose answer was lost, and what became of them", ["crm", "event"]
 )
-# People looked up in a CRM before their first write; outcome: the words of sync/core/adoption.py.
+# People looked up in a CRM before their first write; outcome: the words of sync/core/adoption.py, not_told.
 LOOKUPS = Counter("connector_lookups", "People looked up in a CRM", ["crm", "outcome"])
 # Left-over contact records of merges; outcome: deleted | never written | flagged.
 RETIRED = Counter("connector_retired_contacts", "Contact records left over by merges", ["crm", "outcome"])

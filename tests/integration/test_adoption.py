@@ -404,3 +404,17 @@ async def test_a_portal_without_whatsapp_numbers_is_searched_all_the_same(world:
     await world.fold(writes("a", "ana", "5511987654321"))
     await world.settle()
     assert world.record_of("ana") == there
+
+
+@HUBSPOT
+async def test_people_of_whom_the_crm_does_not_tell_are_looked_up_again(world: SinkWorld) -> None:
+    """A search counts hits and shows none: nobody is made twice for it, and they wait before they are looked up again."""
+    there = world.people.add("Ana", phone="+55 11 98888-7777")
+    world.people.faults.add(Fault(kind=FaultKind.EMPTY_RESULTS, path="*/contacts/search", times=2))
+    await world.fold(writes("m1", "ana", "5511988887777"))
+    assert await world.writer.look_up() == 0
+    [row] = await world.fetch("SELECT held, attempts, not_before > now() AS waits FROM {sink}.contacts")
+    assert tuple(row) == ("lookup", 1, True)
+    await world.settle()
+    assert world.record_of("ana") == there
+    assert len(world.people.records()) == 1

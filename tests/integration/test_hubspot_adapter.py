@@ -16,7 +16,9 @@ from connector.crm.port import (
     Activity,
     ActivityChange,
     ActivityQuery,
+    ContactHits,
     ContactProfile,
+    ContactQuery,
     ContactUpsert,
     Gone,
     Homeless,
@@ -353,3 +355,33 @@ async def test_a_message_that_was_deleted_is_told_apart_from_its_contact() -> No
         world.portal.objects["communications"].archive({"inputs": [{"id": there}]})
         change = ActivityChange(record_id=there, activity=activity("m1", new), moved_from=old)
         assert _results(await world.crm.update_activities([change])) == [Gone]
+
+
+async def test_a_number_on_more_contacts_than_a_search_shows_is_said_to_be_incomplete() -> None:
+    """HubSpot shows 10,000 hits: the person of such a number is told apart from the others of the same search."""
+    async with open_world() as world:
+        for _ in range(10_001):
+            world.portal.contacts.create({"phone": "+5511988880000"}, PERSON)
+        known = world.portal.contacts.create({"phone": "+5511988881111"}, PERSON).id
+        hotline, ana = await world.crm.find_contacts(
+            [
+                ContactQuery(key="1", phones=("5511988880000",)),
+                ContactQuery(key="2", phones=("5511988881111",)),
+            ]
+        )
+        assert isinstance(hotline, ContactHits)
+        assert isinstance(ana, ContactHits)
+        assert (hotline.complete, ana.complete) == (False, True)
+        assert [item.record_id for item in ana.candidates] == [known]
+
+
+async def test_a_search_that_is_refused_for_one_person_is_answered_for_the_others() -> None:
+    """A search for many is taken apart when HubSpot refuses it: one person is not told of, and no line stops."""
+    async with open_world() as world:
+        known = world.portal.contacts.create({"phone": "+5511988881111"}, PERSON).id
+        bad, ana = await world.crm.find_contacts(
+            [ContactQuery(key="1", phones=("NO NUMBER",)), ContactQuery(key="2", phones=("5511988881111",))]
+        )
+        assert isinstance(bad, Later)
+        assert isinstance(ana, ContactHits)
+        assert [item.record_id for item in ana.candidates] == [known]

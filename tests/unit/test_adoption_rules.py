@@ -98,6 +98,21 @@ def test_a_number_that_is_valid_here_is_read_in_one_way() -> None:
     assert readings("33 98765-4321", region="BR") == {"5533987654321"}
 
 
+@pytest.mark.parametrize("candidates", [[], ["1"], ["1", "2"]], ids=str)
+def test_of_more_records_than_the_crm_shows_none_is_chosen(candidates: list[str]) -> None:
+    """One that was not shown may be the right one, so the rule of adoption has nothing to choose from."""
+    choice = choose(
+        [record(name) for name in candidates],
+        key=KEY,
+        phones=phones_of(ANA),
+        region="BR",
+        rule="oldest",
+        taken=(),
+        complete=False,
+    )
+    assert (choice.outcome, choice.record_id) == (Outcome.AMBIGUOUS, None)
+
+
 def chosen(*candidates: CandidateContact, rule: Any = "oldest", taken: Any = ()) -> Choice:
     return choose(candidates, key=KEY, phones=phones_of(ANA), region="BR", rule=rule, taken=taken)
 

@@ -14,10 +14,11 @@ from connector.crm.port import (
     Activity,
     ActivityChange,
     ActivityQuery,
-    CandidateContact,
+    ContactHits,
     ContactQuery,
     ContactUpsert,
     FindResult,
+    Later,
     Retired,
     SetupReport,
     Terms,
@@ -101,7 +102,7 @@ class HubSpot:
 
     async def find_contacts(
         self, queries: Sequence[ContactQuery], terms: Terms = NOW
-    ) -> Sequence[Sequence[CandidateContact]]:
+    ) -> Sequence[ContactHits | Later]:
         """≤ 100 people. Search lags some seconds behind writes."""
         try:
             return await self._search.find(queries, terms)

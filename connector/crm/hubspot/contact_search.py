@@ -4,13 +4,15 @@ https://developers.hubspot.com/docs/api-reference/search/guide: bodies of 3,000 
 200 results a page, 5 searches a second and account. Phones are searched in `hs_searchable_calculated_*`, which hold
 area code and local number without the country code, whatever was typed; leading zeros fall away (observed). A
 number without "+" stands there with all its digits. So a hit is only a candidate, and one number in two countries
-is found twice.
+is found twice. No search shows more than 10,000 hits: one for many people is taken apart, and one for a single person
+is said to be incomplete.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -18,19 +20,30 @@ import phonenumbers
 
 from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.failures import HubSpotRefusal
+from connector.crm.hubspot.reads import read_records
 from connector.crm.hubspot.schema import CONTACT_KEY
 from connector.crm.phone_hits import attribute
-from connector.crm.port import NOW, CandidateContact, ContactQuery, Terms
+from connector.crm.port import NOW, CandidateContact, ContactHits, ContactQuery, Later, Terms
 from connector.errors import Terminal
 
 PEOPLE_PER_CALL = 100
 
 _BODY_LIMIT = 3_000
 _PAGE = 200
+_MOST_HITS = 10_000
 _CALCULATED = ("hs_searchable_calculated_phone_number", "hs_searchable_calculated_mobile_number")
 _VERBATIM = ("hs_whatsapp_phone_number", "whatsapp_phone")
 _TYPED = ("phone", "mobilephone", "hs_whatsapp_phone_number", "whatsapp_phone")
 _SHOWN = (CONTACT_KEY, *_TYPED, "firstname", "lastname", "createdate", "lastmodifieddate")
+
+
+@dataclass(kw_only=True, slots=True)
+class _Found:
+    """Record id → record; and of whom (by key) there is more than was shown, or nothing was told."""
+
+    records: dict[str, CandidateContact] = field(default_factory=dict)
+    incomplete: set[str] = field(default_factory=set)
+    untold: dict[str, str] = field(default_factory=dict)
 
 
 class ContactSearch:
@@ -40,70 +53,91 @@ class ContactSearch:
         self._client = client
         self._verbatim: Sequence[str] = _VERBATIM
 
-    async def find(self, queries: Sequence[ContactQuery], terms: Terms = NOW) -> list[list[CandidateContact]]:
+    async def find(self, queries: Sequence[ContactQuery], terms: Terms = NOW) -> list[ContactHits | Later]:
         """Candidates for each query: by its phones, and by its key for those whose phone brought somebody up."""
         client = self._client.under(terms)
+        found = _Found()
         try:
-            found = await self._by_phone(client, queries)
+            for chunk in _chunks(queries, self._verbatim):
+                await self._search(client, chunk, found)
         except (HubSpotRefusal, Terminal) as error:
-            absent = {name for name in self._verbatim if name in error.message}
+            absent = set(_said_to_be_absent(error.message, self._verbatim))
             if not absent:
                 raise
             # A property that this portal lacks; nobody's number is in it.
             self._verbatim = tuple(name for name in self._verbatim if name not in absent)
             return await self.find(queries, terms)
-        candidates = attribute(queries, found.values())
         # A record with our key is the person's, also when search lags behind the write that made it.
-        keys = [query.key for query, hits in zip(queries, candidates, strict=True) if hits]
-        for record in await _with_keys(client, keys):
-            found[str(record["id"])] = _candidate(record)
-        return attribute(queries, found.values()) if keys else candidates
+        hits = attribute(queries, found.records.values())
+        keys = [query.key for query, candidates in zip(queries, hits, strict=True) if candidates]
+        if keys:
+            known = await read_records(client, "contacts", keys, properties=_SHOWN, id_property=CONTACT_KEY)
+            found.records |= {str(record["id"]): _candidate(record) for record in known.records}
+            found.untold |= known.unsettled
+            hits = attribute(queries, found.records.values())
+        return [
+            Later(reason=found.untold[query.key])
+            if query.key in found.untold
+            else ContactHits(candidates=candidates, complete=query.key not in found.incomplete)
+            for query, candidates in zip(queries, hits, strict=True)
+        ]
 
-    async def _by_phone(
-        self, client: HubSpotClient, queries: Sequence[ContactQuery]
-    ) -> dict[str, CandidateContact]:
-        found: dict[str, CandidateContact] = {}
-        for body in search_bodies(queries, verbatim=self._verbatim):
-            async for record in _pages(client, body):
-                found[str(record["id"])] = _candidate(record)
-        return found
+    async def _search(self, client: HubSpotClient, queries: Sequence[ContactQuery], found: _Found) -> None:
+        """One search, taken apart when it brings up too much or HubSpot refuses it for one of the people."""
+        body = _body(queries, self._verbatim)
+        try:
+            records, total = await _pages(client, body)
+        except HubSpotRefusal as refusal:
+            absent = _said_to_be_absent(refusal.message, (*_CALCULATED, *self._verbatim))
+            if absent or not refusal.is_about_content:
+                raise
+            if len(queries) == 1:
+                found.untold[queries[0].key] = refusal.message
+                return
+        else:
+            if total <= _MOST_HITS or len(queries) == 1:
+                found.records |= {str(record["id"]): _candidate(record) for record in records}
+                if total > _MOST_HITS:
+                    found.incomplete.add(queries[0].key)
+                elif len(records) < total:
+                    said = f"HubSpot counts {total} hits and shows {len(records)}."
+                    found.untold |= {query.key: said for query in queries}
+                return
+        middle = len(queries) // 2
+        await self._search(client, queries[:middle], found)
+        await self._search(client, queries[middle:], found)
 
 
-async def _pages(client: HubSpotClient, body: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+async def _pages(client: HubSpotClient, body: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], int]:
+    """The hits and how many there are; of more than a search shows, the first page."""
     path = client.path("objects", "contacts/search")
+    records: list[Mapping[str, Any]] = []
     after: str | None = None
     while True:
         page = dict(body) if after is None else {**body, "after": after}
         _, answer = await client.call("POST", path, page, writes=False)
-        for record in answer.get("results") or ():
-            yield record
+        records += answer.get("results") or ()
+        total = int(answer.get("total") or 0)
         after = ((answer.get("paging") or {}).get("next") or {}).get("after")
-        if after is None:
-            return
-
-
-async def _with_keys(client: HubSpotClient, keys: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-    if not keys:
-        return ()
-    body = {"idProperty": CONTACT_KEY, "properties": _SHOWN, "inputs": [{"id": key} for key in keys]}
-    path = client.path("objects", "contacts/batch/read")
-    _, answer = await client.call("POST", path, body, writes=False)
-    records: Sequence[Mapping[str, Any]] = answer.get("results") or ()
-    return records
+        if after is None or total > _MOST_HITS:
+            return records, total
 
 
 def search_bodies(
     queries: Sequence[ContactQuery], *, verbatim: Sequence[str] = _VERBATIM
 ) -> list[dict[str, Any]]:
     """As few searches for these people as fit into HubSpot's body limit. `verbatim`: properties that hold E.164."""
-    bodies: list[dict[str, Any]] = []
-    chunk: list[ContactQuery] = []
+    return [_body(chunk, verbatim) for chunk in _chunks(queries, verbatim)]
+
+
+def _chunks(queries: Sequence[ContactQuery], verbatim: Sequence[str]) -> list[list[ContactQuery]]:
+    chunks: list[list[ContactQuery]] = []
     for query in queries:
-        if chunk and _length(_body([*chunk, query], verbatim)) > _BODY_LIMIT:
-            bodies.append(_body(chunk, verbatim))
-            chunk = []
-        chunk.append(query)
-    return [*bodies, _body(chunk, verbatim)] if chunk else bodies
+        if chunks and _length(_body([*chunks[-1], query], verbatim)) <= _BODY_LIMIT:
+            chunks[-1].append(query)
+        else:
+            chunks.append([query])
+    return chunks
 
 
 def searched_forms(phone: str) -> frozenset[str]:
@@ -134,6 +168,11 @@ def _body(queries: Iterable[ContactQuery], verbatim: Sequence[str]) -> dict[str,
         "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
         "limit": _PAGE,
     }
+
+
+def _said_to_be_absent(message: str, names: Iterable[str]) -> list[str]:
+    """Properties that this portal lacks, by the error of a search; any other error may be about a value."""
+    return [name for name in names if name in message] if "not exist" in message else []
 
 
 def _length(body: Mapping[str, Any]) -> int:

@@ -11,10 +11,11 @@ from connector.crm.port import (
     Activity,
     ActivityChange,
     ActivityQuery,
-    CandidateContact,
+    ContactHits,
     ContactQuery,
     ContactUpsert,
     FindResult,
+    Later,
     Retired,
     SetupReport,
     Terms,
@@ -85,7 +86,7 @@ class Salesforce:
 
     async def find_contacts(
         self, queries: Sequence[ContactQuery], terms: Terms = NOW
-    ) -> Sequence[Sequence[CandidateContact]]:
+    ) -> Sequence[ContactHits | Later]:
         """≤ 40 people."""
         return await _checked(self._search.find(queries, terms))
 

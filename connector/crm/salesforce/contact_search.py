@@ -15,7 +15,7 @@ from typing import Any
 from simple_salesforce.format import format_soql
 
 from connector.crm.phone_hits import attribute, tail
-from connector.crm.port import NOW, CandidateContact, ContactQuery, Terms
+from connector.crm.port import NOW, CandidateContact, ContactHits, ContactQuery, Terms
 from connector.crm.salesforce.client import SalesforceClient
 from connector.crm.salesforce.queries import select
 from connector.crm.salesforce.schema import CONTACT_KEY
@@ -34,14 +34,14 @@ class ContactSearch:
         self._objects = ("Contact", "Lead") if sobject == "Lead" else ("Contact",)
         self._fields: dict[str, tuple[str, ...]] = {}
 
-    async def find(self, queries: Sequence[ContactQuery], terms: Terms = NOW) -> list[list[CandidateContact]]:
+    async def find(self, queries: Sequence[ContactQuery], terms: Terms = NOW) -> list[ContactHits]:
         """Candidates for each query, by phone and by our key."""
         client = self._client.under(terms)
         found: list[CandidateContact] = []
         for sobject in self._objects:
             for soql in await self._queries(client, sobject, queries):
                 found += [self._candidate(sobject, row) for row in await select(client, soql)]
-        return attribute(queries, found)
+        return [ContactHits(candidates=hits) for hits in attribute(queries, found)]
 
     async def _queries(
         self, client: SalesforceClient, sobject: str, queries: Sequence[ContactQuery]

@@ -11,6 +11,7 @@ unique key.
 | one record without a key               | `adopted`     | it gets our key                                        |
 | several                                | `chosen`      | the rule takes the oldest or the newest                |
 | several, and the rule is `none`        | `ambiguous`   | as with no record                                      |
+| more records than the CRM shows        | `ambiguous`   | as with no record                                      |
 | only records that other people of ours have taken | `taken` | as with no record                                 |
 """
 
@@ -71,12 +72,18 @@ def choose(
     region: str,
     rule: AdoptionRule,
     taken: Collection[str],
+    complete: bool = True,
 ) -> Choice:
-    """Choose the record of a person who has none. `taken`: record ids that other people of ours have."""
+    """Choose the record of a person who has none. `taken`: record ids that other people of ours have.
+
+    `complete`: these are all candidates; else none is chosen, but one that has our key.
+    """
     for candidate in candidates:
         if candidate.key == key and candidate.record_id not in taken:
             return Choice(outcome=Outcome.OURS, record_id=candidate.record_id, candidates=(candidate,))
     theirs = [item for item in candidates if not item.key and has_phone(item, phones, region=region)]
+    if not complete:
+        return Choice(outcome=Outcome.AMBIGUOUS, candidates=tuple(theirs))
     free = [item for item in theirs if item.record_id not in taken]
     if not free:
         return Choice(outcome=Outcome.TAKEN if theirs else Outcome.NONE, candidates=tuple(theirs))
