@@ -103,7 +103,8 @@ async def _play(deployment: LocalDeployment, played: Story, *, say: Say) -> dict
 
     from connector.embedded.deployment import SANDBOX_APP_SECRET
     from connector.sandbox.audit import hubspot_records, salesforce_records
-    from connector.sandbox.whatsapp.sender import RetrySchedule, Weather, WebhookSender
+    from connector.sandbox.retries import RetrySchedule
+    from connector.sandbox.whatsapp.sender import Weather, WebhookSender
 
     sender = WebhookSender(
         url=f"{deployment.ingress_url}/webhooks/whatsapp",

@@ -37,7 +37,8 @@ def sandbox(
     webhook_url: Annotated[
         str | None,
         typer.Option(
-            help="Where WhatsApp delivers; by default the ingress of this machine's settings, '' nowhere."
+            help="Where WhatsApp delivers, at an ingress that the CRMs call too; by default that of this machine's "
+            "settings, '' nowhere."
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, max=1000, help="Most updates in one webhook.")] = 1,
@@ -51,21 +52,28 @@ def sandbox(
 ) -> None:
     """Run the simulators until Ctrl-C, and print the CONNECTOR_* variables that make a deployment use them."""
     from connector.errors import Terminal
+    from connector.sandbox.courier import Courier
     from connector.sandbox.environment import sandbox_environment
     from connector.sandbox.hubspot.config import HubSpotConfig
+    from connector.sandbox.retries import RetrySchedule
     from connector.sandbox.salesforce.config import SalesforceConfig
     from connector.sandbox.server import SandboxServer
     from connector.sandbox.whatsapp.config import WhatsAppConfig
-    from connector.sandbox.whatsapp.sender import RetrySchedule, Weather, WebhookSender
+    from connector.sandbox.whatsapp.sender import Weather, WebhookSender
+    from connector.settings import load_settings
 
     hubspot = _config(HubSpotConfig, hubspot_config, option="--hubspot-config")
     salesforce = _config(SalesforceConfig, salesforce_config, option="--salesforce-config")
     whatsapp = _config(WhatsAppConfig, whatsapp_config, option="--whatsapp-config")
-    url = _own_ingress() if webhook_url is None else webhook_url
+    ingress = load_settings().ingress
+    own = f"http://{ingress.host}:{ingress.port}/webhooks/whatsapp"
+    url = own if webhook_url is None else webhook_url
+    public_url = ingress.public_url or (_origin(url) if url else "")
 
     async def serve() -> None:
-        sender = None
+        sender = courier = None
         if url:
+            courier = Courier(url=_origin(url), public_url=public_url, speed=speed)
             sender = WebhookSender(
                 url=url,
                 app_secret=whatsapp.app_secret,
@@ -77,6 +85,7 @@ def sandbox(
             salesforce=salesforce,
             whatsapp=whatsapp,
             sender=sender,
+            courier=courier,
             host=host,
             hubspot_port=hubspot_port,
             salesforce_port=salesforce_port,
@@ -95,6 +104,8 @@ def sandbox(
                 salesforce=salesforce,
                 whatsapp=whatsapp,
             )
+            if public_url:  # HubSpot's signatures are over it
+                environment = {**environment, "CONNECTOR_INGRESS__PUBLIC_URL": public_url}
             if env_file is not None:
                 await asyncio.to_thread(env_file.write_text, "".join(_lines(environment)), "utf-8")
             if as_json:
@@ -125,11 +136,12 @@ def _config(model: type[_Config], text: str, *, option: str) -> _Config:
         raise typer.BadParameter("; ".join(problems), param_hint=option) from None
 
 
-def _own_ingress() -> str:
-    from connector.settings import load_settings
+def _origin(url: str) -> str:
+    """Scheme, host and port of a URL."""
+    from urllib.parse import urlsplit
 
-    ingress = load_settings().ingress
-    return f"http://{ingress.host}:{ingress.port}/webhooks/whatsapp"
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _lines(environment: Mapping[str, str]) -> list[str]:

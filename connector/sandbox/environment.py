@@ -10,6 +10,7 @@ from connector.sandbox.salesforce.config import SalesforceConfig
 from connector.sandbox.whatsapp.config import VERIFY_TOKEN, WhatsAppConfig
 
 MEDIA_SECRET = "sandbox-media-secret"  # noqa: S105 - of no deployment but a simulated one
+TRIGGER_CLIENT = {"name": "sandbox", "secret": "sandbox-trigger-secret", "scopes": ["send", "consent"]}
 
 
 def sandbox_environment(
@@ -39,6 +40,7 @@ def sandbox_environment(
         "CONNECTOR_MEDIA__SIGNING_SECRET": MEDIA_SECRET,
         "CONNECTOR_HUBSPOT__ENABLED": "true",
         "CONNECTOR_HUBSPOT__ACCESS_TOKEN": token,
+        "CONNECTOR_HUBSPOT__CLIENT_SECRET": hubspot.client_secret,
         "CONNECTOR_HUBSPOT__BASE_URL": hubspot_url,
         "CONNECTOR_HUBSPOT__API_VERSION": hubspot.api_version,
         # A portal without a limit does not tell one either: 0 keeps none.
@@ -53,4 +55,7 @@ def sandbox_environment(
         "CONNECTOR_SALESFORCE__API_VERSION": salesforce.api_version,
         "CONNECTOR_SALESFORCE__DAILY_CALLS": str(salesforce.daily_limit),
         "CONNECTOR_SALESFORCE__CALLS_AT_ONCE": str(min(20, salesforce.concurrent_limit)),
+        "CONNECTOR_SALESFORCE__ORGANIZATION_ID": salesforce.organization_id,
+        "CONNECTOR_SALESFORCE__OUTBOUND_TOKEN": salesforce.outbound_token,
+        "CONNECTOR_TRIGGERS__CLIENTS": json.dumps([TRIGGER_CLIENT]),
     }

@@ -12,6 +12,7 @@ from typing import Self
 import uvicorn
 from starlette.applications import Starlette
 
+from connector.sandbox.courier import Courier
 from connector.sandbox.gateway import ResettableProtocol
 from connector.sandbox.hubspot.config import HubSpotConfig
 from connector.sandbox.hubspot.sandbox import HubSpotSandbox
@@ -84,7 +85,8 @@ class HttpListener:
 class SandboxServer:
     """The simulators, listening: both CRMs and WhatsApp.
 
-    WhatsApp delivers webhooks when there is a `sender`, which belongs to the server from then on and is closed with it.
+    WhatsApp delivers webhooks when there is a `sender`, the CRMs call the connector when there is a `courier`; both
+    belong to the server from then on and are closed with it. A CRM that is given ready-made keeps the courier it has.
 
     >>> async with SandboxServer() as sandbox:
     ...     sandbox.hubspot_url
@@ -97,14 +99,20 @@ class SandboxServer:
         salesforce: SalesforceConfig | SalesforceSandbox | None = None,
         whatsapp: WhatsAppConfig | None = None,
         sender: WebhookSender | None = None,
+        courier: Courier | None = None,
         host: str = "127.0.0.1",
         hubspot_port: int = 0,
         salesforce_port: int = 0,
         whatsapp_port: int = 0,
     ) -> None:
-        self.hubspot = hubspot if isinstance(hubspot, HubSpotSandbox) else HubSpotSandbox(hubspot)
+        self.courier = courier
+        self.hubspot = (
+            hubspot if isinstance(hubspot, HubSpotSandbox) else HubSpotSandbox(hubspot, courier=courier)
+        )
         self.salesforce = (
-            salesforce if isinstance(salesforce, SalesforceSandbox) else SalesforceSandbox(salesforce)
+            salesforce
+            if isinstance(salesforce, SalesforceSandbox)
+            else SalesforceSandbox(salesforce, courier=courier)
         )
         self.whatsapp = WhatsAppSandbox(sender, config=whatsapp)
         wanted = [
@@ -152,5 +160,7 @@ class SandboxServer:
         self.hubspot.release()
         self.salesforce.release()
         await self.whatsapp.aclose()
+        if self.courier is not None:
+            await self.courier.aclose()
         for listener in reversed(self._listeners):
             await listener.stop()

@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from connector.embedded.deployment import SANDBOX_APP_SECRET
+from connector.sandbox.retries import RetrySchedule
 from connector.sandbox.whatsapp.payloads import Update
-from connector.sandbox.whatsapp.sender import RetrySchedule, Weather, WebhookSender
+from connector.sandbox.whatsapp.sender import Weather, WebhookSender
 
 # Meta's first repetition comes after seconds, later ones after hours; here an outage of minutes is the whole story.
 _RETRIES = RetrySchedule(first=1.0, factor=1.5, longest=5.0)

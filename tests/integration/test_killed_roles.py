@@ -15,8 +15,9 @@ import pytest
 from connector.embedded.deployment import SANDBOX_APP_SECRET, LocalDeployment, SandboxOptions
 from connector.embedded.supervisor import RestartPolicy
 from connector.sandbox.audit import Audit, audit, hubspot_records
+from connector.sandbox.retries import RetrySchedule
 from connector.sandbox.whatsapp.conversations import Conversations, conversations
-from connector.sandbox.whatsapp.sender import RetrySchedule, Weather, WebhookSender
+from connector.sandbox.whatsapp.sender import Weather, WebhookSender
 
 _KILLS = 10  # of each victim
 _VICTIMS = ("route", "sync-hubspot")

@@ -18,6 +18,7 @@ from connector.crm.salesforce.schema import FIELDS, CustomField, FieldType
 API_VERSION = "67.0"
 DEPLOY_COMMAND = "sf project deploy start --source-dir force-app --target-org YOUR_ORG"
 PERMISSION_SET = "WhatsApp_Connector"
+SEND_SOURCE = "send-templates"
 _SOURCE = "force-app/main/default"
 _NAMESPACE = 'xmlns="http://soap.sforce.com/2006/04/metadata"'
 _DEFINED_ON = {"Contact": "Contact", "Lead": "Lead", "Task": "Activity"}
@@ -42,14 +43,18 @@ def field_xml(field: CustomField) -> str:
         lines.append(f"<description>{escape(field.description)}</description>")
     lines.append(f"<externalId>{_truth(field.key)}</externalId>")
     lines.append(f"<label>{escape(field.label)}</label>")
-    if field.kind is FieldType.TEXT:
+    if field.kind in (FieldType.TEXT, FieldType.LONG_TEXT):
         lines.append(f"<length>{field.length}</length>")
-    lines += ["<required>false</required>", f"<type>{field.kind}</type>"]
+    if field.kind is not FieldType.LONG_TEXT:
+        lines.append("<required>false</required>")
+    lines.append(f"<type>{field.kind}</type>")
+    if field.kind is FieldType.LONG_TEXT:
+        lines.append("<visibleLines>5</visibleLines>")
     if field.kind is FieldType.TEXT:
         lines.append(f"<unique>{_truth(field.key)}</unique>")
     if field.kind is FieldType.PICKLIST:
         lines += _value_set(field)
-    return _document("CustomField", lines)
+    return document("CustomField", lines)
 
 
 def _value_set(field: CustomField) -> list[str]:
@@ -104,17 +109,18 @@ def _permission_set() -> str:
             f"    <name>{permission}</name>",
             "</userPermissions>",
         ]
-    return _document("PermissionSet", lines)
+    return document("PermissionSet", lines)
 
 
-def _document(root: str, lines: list[str]) -> str:
+def document(root: str, lines: list[str]) -> str:
+    """A metadata file."""
     body = "\n".join(f"    {line}" for line in lines)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<{root} {_NAMESPACE}>\n{body}\n</{root}>\n'
 
 
 def _project() -> str:
     project = {
-        "packageDirectories": [{"path": "force-app", "default": True}],
+        "packageDirectories": [{"path": "force-app", "default": True}, {"path": SEND_SOURCE}],
         "name": "whatsapp-crm-connector",
         "namespace": "",
         "sourceApiVersion": API_VERSION,
@@ -128,12 +134,15 @@ def _truth(value: bool) -> str:  # noqa: FBT001 - one value to spell
 
 def main() -> int:
     """Write the package into the folder named on the command line."""
+    from connector.crm.salesforce.send_package import send_package_files
+
     root = Path(sys.argv[1])
-    for name, text in package_files().items():
+    files = {**package_files(), **send_package_files()}
+    for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    sys.stdout.write(f"{len(package_files())} files written to {root}. Next, there: {DEPLOY_COMMAND}\n")
+    sys.stdout.write(f"{len(files)} files written to {root}. Next, there: {DEPLOY_COMMAND}\n")
     return 0
 
 

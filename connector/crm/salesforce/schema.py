@@ -36,6 +36,7 @@ class FieldType(StrEnum):
     PHONE = "Phone"
     DATE_TIME = "DateTime"
     PICKLIST = "Picklist"
+    LONG_TEXT = "LongTextArea"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,3 +102,43 @@ FIELDS: Mapping[str, Sequence[CustomField]] = {
     "Task": TASK_FIELDS,
 }
 """SObject → our fields on it."""
+
+REQUESTED_AT = "WA_Send_Requested_At__c"
+REQUEST_FIELDS = (
+    CustomField(
+        name="WA_Template__c",
+        label="WhatsApp template to send",
+        description="Name of an approved template, e.g. order_update.",
+    ),
+    CustomField(
+        name="WA_Language__c",
+        label="WhatsApp template language",
+        length=10,
+        description="e.g. en_US; empty: the person's own.",
+    ),
+    CustomField(
+        name="WA_Parameters__c",
+        label="WhatsApp template parameters",
+        kind=FieldType.LONG_TEXT,
+        length=4000,
+        description="A JSON object, or lines of name=value.",
+    ),
+    CustomField(
+        name="WA_From__c",
+        label="WhatsApp sender",
+        length=40,
+        description="Phone number id or number; empty: the default.",
+    ),
+    _choice("WA_Purpose__c", "WhatsApp purpose", "marketing", "utility", "authentication"),
+    _time(REQUESTED_AT, "WhatsApp send requested at", "Set to now, it sends the template of this record."),
+)
+"""On Contact and Lead, where flows send templates. The connector itself neither reads nor writes them."""
+MESSAGE_FIELDS = (
+    "Id",
+    *(field.name for field in REQUEST_FIELDS if field.name != REQUESTED_AT),
+    "WA_BSUID__c",
+    "WA_Phone__c",
+    "MobilePhone",
+    "Phone",
+)
+"""What the outbound message carries. By the last four a person is found whom WhatsApp does not know yet."""

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from connector.sandbox.faults import poison
 from connector.sandbox.gateway import Answer, Exchange
 from connector.sandbox.hubspot.config import PERSON_TOKEN, AppToken, HubSpotConfig
-from connector.sandbox.hubspot.endpoints import account, associations, properties, records, schemas
+from connector.sandbox.hubspot.endpoints import (
+    account,
+    associations,
+    callbacks,
+    properties,
+    records,
+    schemas,
+)
 from connector.sandbox.hubspot.errors import (
     CORRELATION_ID,
     UNAUTHENTICATED,
@@ -24,7 +31,14 @@ from connector.sandbox.journal import Effect
 
 _PAGE_NOT_FOUND = b"<html><head><title>Error 404 Not Found</title></head><body>HTTP ERROR 404</body></html>"
 
-ROUTES = (*records.ROUTES, *associations.ROUTES, *properties.ROUTES, *schemas.ROUTES, *account.ROUTES)
+ROUTES = (
+    *records.ROUTES,
+    *associations.ROUTES,
+    *properties.ROUTES,
+    *schemas.ROUTES,
+    *account.ROUTES,
+    *callbacks.ROUTES,
+)
 
 
 class HubSpotApp:

@@ -35,6 +35,12 @@ class HubSpotConfig(BaseModel):
     tokens: tuple[AppToken, ...] = (
         AppToken(token="pat-na1-sandbox", app_id="31415926"),  # noqa: S106 - the simulator's own
     )
+    client_secret: str = "sandbox-client-secret"  # noqa: S105 - the simulator's own
+    """Signs workflow actions and webhooks."""
+    action_signature: Literal["v2", "v3"] = "v2"
+    """How workflow actions are signed: the custom action guide says v2."""
+    webhook_duplicate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Chance that a batch of webhook events is posted once more although it was answered 2xx."""
     seed: int = 0
     """Seeds the order of results, which is never the order of the inputs."""
 

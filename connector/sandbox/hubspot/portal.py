@@ -13,6 +13,7 @@ from connector.sandbox.hubspot.associations import AssociationGraph
 from connector.sandbox.hubspot.catalog import OTHER_TYPES
 from connector.sandbox.hubspot.config import HubSpotConfig
 from connector.sandbox.hubspot.errors import refuse
+from connector.sandbox.hubspot.executions import Executions
 from connector.sandbox.hubspot.limits import RateLimits
 from connector.sandbox.hubspot.objects import ObjectEndpoints
 from connector.sandbox.hubspot.records import Record, RecordStore, utc
@@ -60,6 +61,7 @@ class Portal:
         }
         for name, store in self.stores.items():
             store.on_change = self.indexes[name].record_changed
+        self.executions = Executions(portal_id=config.portal_id, clock=clock)
         self.limits = RateLimits(config=config, clock=clock)
 
     @property
@@ -132,6 +134,7 @@ class Portal:
         }
         return {
             **shown,
+            "executions": [execution.as_json() for execution in self.executions.listed()],
             "counts": {name: len(records) for name, records in shown.items()},
             "doubled": {
                 "communications": self._doubled("communications", "whatsapp_message_id"),

@@ -106,6 +106,21 @@ class Record:
         return document
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordEvent:
+    """Something that webhooks tell."""
+
+    kind: str
+    """propertyChange, merge, deletion, privacyDeletion."""
+    record_id: str
+    at: datetime
+    name: str = ""
+    value: str = ""
+    caller: Caller | None = None
+    merged: tuple[str, ...] = ()
+    """Of a merge: the primary and the loser; `record_id` is what they became."""
+
+
 class RecordStore:
     """All records of one type. `now` gives the time, `next_id` a record id unique in the portal."""
 
@@ -125,6 +140,7 @@ class RecordStore:
         self._keys: dict[tuple[str, str], str] = {}
         self.effects: list[Effect] = []
         self.on_change: Callable[[Record], None] = lambda _record: None
+        self.on_event: Callable[[RecordEvent], None] = lambda _event: None
 
     def __len__(self) -> int:
         return sum(1 for _ in self.live())
@@ -185,12 +201,14 @@ class RecordStore:
         record.updated_at = self._now()
         self._release(record)
         self._changed(record, "archived")
+        self.on_event(RecordEvent(kind="deletion", record_id=record.id, at=self._now()))
 
     def erase(self, record: Record) -> None:
         """Delete a record for good, with everything known about it."""
         record.archived = True
         self._release(record)
         self._changed(record, "erased")
+        self.on_event(RecordEvent(kind="privacyDeletion", record_id=record.id, at=self._now()))
         del self._records[record.id]
         for old in [old for old, new in self._merged_into.items() if new == record.id]:
             del self._merged_into[old]
@@ -226,6 +244,8 @@ class RecordStore:
         for old in (primary, loser):
             self._merged_into[old.id] = merged.id
             self.effects.append(Effect(action="merged", object_type=self.object_type, record_id=old.id))
+        both = (primary.id, loser.id)
+        self.on_event(RecordEvent(kind="merge", record_id=merged.id, at=self._now(), merged=both))
         if follow_keys:
             for key in loser_keys:
                 self._keys.setdefault(key, merged.id)
@@ -256,6 +276,17 @@ class RecordStore:
         if value != (old or ""):
             version = Version(value=value, at=now, source_type=caller.source_type, source_id=caller.source_id)
             record.history.setdefault(name, []).insert(0, version)
+            if caller.source_type != "MERGE_OBJECTS":
+                self.on_event(
+                    RecordEvent(
+                        kind="propertyChange",
+                        record_id=record.id,
+                        at=now,
+                        name=name,
+                        value=value,
+                        caller=caller,
+                    )
+                )
 
     def _release(self, record: Record) -> None:
         for key in [key for key, holder in self._keys.items() if holder == record.id]:

@@ -11,27 +11,45 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from connector.sandbox.control import control_routes
+from connector.sandbox.courier import Courier
 from connector.sandbox.faults import FaultPlan
 from connector.sandbox.gateway import Gateway
+from connector.sandbox.hubspot.acts import HubSpotActs
 from connector.sandbox.hubspot.app import HubSpotApp
 from connector.sandbox.hubspot.config import HubSpotConfig
 from connector.sandbox.hubspot.portal import Portal
+from connector.sandbox.hubspot.webhooks import WebhookFeed
+from connector.sandbox.hubspot.workflows import Workflows
 from connector.sandbox.journal import Journal
 
 
 class HubSpotSandbox:
-    """A simulated HubSpot. Tests may use `portal`, `journal` and `faults` directly, in-process.
+    """A simulated HubSpot. Tests may use `portal`, `workflows`, `journal` and `faults` directly, in-process.
 
-    `clock` gives Unix seconds; search lag and rate limits follow it.
+    With a `courier` it runs workflow actions and sends webhooks. `clock` gives Unix seconds; search lag, rate limits
+    and the ends of workflow actions follow it.
     """
 
     def __init__(
-        self, config: HubSpotConfig | None = None, *, clock: Callable[[], float] = time.time
+        self,
+        config: HubSpotConfig | None = None,
+        *,
+        courier: Courier | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
         self.journal = Journal(clock=clock)
         self.faults = FaultPlan()
         self.portal = Portal(config or HubSpotConfig(), clock=clock)
+        self.workflows: Workflows | None = None
+        self.feed: WebhookFeed | None = None
+        if courier is not None:
+            self.workflows = Workflows(courier, portal=lambda: self.portal, clock=clock)
+            self.feed = WebhookFeed(courier, config=lambda: self.portal.config, clock=clock)
+            self.portal.contacts.on_event = self.feed.heard
+        acts = HubSpotActs(
+            portal=lambda: self.portal, courier=courier, workflows=self.workflows, feed=self.feed
+        )
         self._gateway = Gateway(HubSpotApp(self.portal), journal=self.journal, faults=self.faults)
         routes = control_routes(
             journal=self.journal,
@@ -40,7 +58,7 @@ class HubSpotSandbox:
             state=self.state,
             state_path="/_sandbox/hubspot/state",
         )
-        self.app = Starlette(routes=[*routes, Route("/{path:path}", _Everything(self))])
+        self.app = Starlette(routes=[*acts.routes, *routes, Route("/{path:path}", _Everything(self))])
 
     def reset(self, changes: dict[str, Any] | None = None) -> None:
         """Start over with an empty portal; `changes` are fields of HubSpotConfig that change for good.
@@ -51,6 +69,9 @@ class HubSpotSandbox:
         """
         config = HubSpotConfig.model_validate({**self.portal.config.model_dump(), **(changes or {})})
         self.portal = Portal(config, clock=self._clock)
+        if self.feed is not None:
+            self.feed.clear()
+            self.portal.contacts.on_event = self.feed.heard
         self.journal.clear()
         self.faults.clear(seed=config.seed)
         self._gateway.simulator = HubSpotApp(self.portal)
@@ -66,6 +87,8 @@ class HubSpotSandbox:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request of the API."""
         await self._gateway(scope, receive, send)
+        if self.feed is not None:
+            self.feed.flush()
 
 
 class _Everything:

@@ -54,6 +54,10 @@ class SalesforceConfig(BaseModel):
     """What a host that is not *.salesforce.com counts as. Client credentials pass on a My Domain only."""
     token_life: Annotated[float, Field(gt=0)] = 7_200.0
     """Seconds from login until INVALID_SESSION_ID."""
+    outbound_token: str = "sandbox-outbound-token"  # noqa: S105 - the simulator's own
+    """The end of the outbound messages' URL, as the admin typed it in."""
+    outbound_duplicates: bool = False
+    """Whether every outbound message is delivered twice."""
     seed: int = 0
 
     packaged: bool = True

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 from connector.crm.salesforce.package import package_files
+from connector.crm.salesforce.send_package import send_package_files
 from connector.sandbox.journal import Effect
 from connector.sandbox.salesforce import errors
 from connector.sandbox.salesforce.catalog import SObject, standard_objects
@@ -35,7 +36,7 @@ class Org:
         self._numbers = count(1)
         objects = standard_objects()
         if config.packaged:
-            deploy(objects, package_files())
+            deploy(objects, {**package_files(), **send_package_files()})
         for names, act in (
             (config.absent_fields, SObject.hide),
             (config.read_only_fields, SObject.make_read_only),
@@ -45,6 +46,8 @@ class Org:
                 act(objects[sobject], [field])
         self.tables = {name: Table(sobject) for name, sobject in objects.items()}
         self._effects: list[Effect] = []
+        self.on_saved: Callable[[Record], None] = lambda _record: None
+        """Told of every record that a transaction made or changed, as record-triggered flows are."""
 
     def deploy(self, files: Mapping[str, str]) -> list[str]:
         """Add custom fields, as an admin does with an SFDX package; the names added."""
@@ -143,6 +146,10 @@ class Org:
     def commit(self, transaction: Transaction) -> None:
         """Keep a transaction's changes."""
         self._effects += transaction.effects
+        for effect in transaction.effects:
+            saved = self.tables[effect.object_type].get(effect.record_id)
+            if saved is not None and not saved.deleted:
+                self.on_saved(saved)
 
     def convert_lead(self, lead_id: str) -> Record:
         """Convert a Lead as a person does: a Contact takes its name, numbers and tasks. Custom fields stay behind,

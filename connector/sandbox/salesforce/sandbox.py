@@ -14,12 +14,14 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from connector.sandbox.control import control_routes
+from connector.sandbox.courier import Courier
 from connector.sandbox.faults import FaultPlan
 from connector.sandbox.gateway import Exchange, Gateway
 from connector.sandbox.journal import Journal
 from connector.sandbox.salesforce.app import SalesforceApp
 from connector.sandbox.salesforce.config import SalesforceConfig
 from connector.sandbox.salesforce.org import Org
+from connector.sandbox.salesforce.outbound import OutboundMessages
 
 
 class SalesforceSandbox:
@@ -27,11 +29,16 @@ class SalesforceSandbox:
 
     Beside the control routes of every simulator: `POST /_sandbox/salesforce/convert-lead {"id"}`,
     `POST /_sandbox/salesforce/merge {"object", "master", "loser"}`, `POST /_sandbox/salesforce/expire-sessions`.
-    `clock` gives Unix seconds; token life and limits follow it.
+    With a `courier` the flow of docs/crm/salesforce is active: a record whose WA_Send_Requested_At__c is set sends its
+    outbound message; `GET /_sandbox/salesforce/outbound-messages` shows them. `clock` gives Unix seconds; token life and limits follow it.
     """
 
     def __init__(
-        self, config: SalesforceConfig | None = None, *, clock: Callable[[], float] = time.time
+        self,
+        config: SalesforceConfig | None = None,
+        *,
+        courier: Courier | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
         self.journal = Journal(clock=clock)
@@ -43,6 +50,14 @@ class SalesforceSandbox:
             faults=self.faults,
             finished=self._finished,
         )
+        self.outbound: OutboundMessages | None = None
+        if courier is not None:
+            self.outbound = OutboundMessages(
+                courier,
+                config=lambda: self.org.config,
+                record=lambda sobject, record_id: self.org.table(sobject).get(record_id),
+            )
+            self.org.on_saved = self.outbound.saved
         routes = control_routes(
             journal=self.journal,
             faults=self.faults,
@@ -58,6 +73,7 @@ class SalesforceSandbox:
                 ("expire-sessions", self._expire_sessions),
             )
         ]
+        acts.append(Route("/_sandbox/salesforce/outbound-messages", self._outbound_messages))
         self.app = Starlette(routes=[*routes, *acts, Route("/{path:path}", _Everything(self))])
 
     @property
@@ -74,6 +90,9 @@ class SalesforceSandbox:
         """
         config = SalesforceConfig.model_validate({**self.org.config.model_dump(), **(changes or {})})
         self.app_side = SalesforceApp(Org(config, clock=self._clock), clock=self._clock)
+        if self.outbound is not None:
+            self.outbound.clear()
+            self.org.on_saved = self.outbound.saved
         self.journal.clear()
         self.faults.clear(seed=config.seed)
         self._gateway.simulator = self.app_side
@@ -89,9 +108,17 @@ class SalesforceSandbox:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request of the API."""
         await self._gateway(scope, receive, send)
+        if self.outbound is not None:
+            self.outbound.flush()
 
     def _finished(self, exchange: Exchange) -> None:
         self.app_side.finished(exchange)  # whichever it is by now: a reset replaces it
+
+    async def _outbound_messages(self, _request: Request) -> Response:
+        if self.outbound is None:
+            problem = "there is no connector to call: start the sandbox with --webhook-url"
+            return JSONResponse({"problems": [problem]}, status_code=409)
+        return JSONResponse({"messages": [message.as_json() for message in self.outbound.messages]})
 
     async def _convert_lead(self, request: Request) -> Response:
         document = json.loads(await request.body())

@@ -1,5 +1,6 @@
 """WhatsApp as Meta runs it: the Graph API, realistic payloads, and a sender that behaves as Meta does."""
 
+from connector.sandbox.retries import RetrySchedule
 from connector.sandbox.whatsapp.config import Number, WhatsAppConfig
 from connector.sandbox.whatsapp.conversations import (
     Conversations,
@@ -20,7 +21,6 @@ from connector.sandbox.whatsapp.sandbox import WhatsAppSandbox
 from connector.sandbox.whatsapp.sender import (
     Delivery,
     DeliveryJournal,
-    RetrySchedule,
     Weather,
     WebhookSender,
 )

@@ -17,29 +17,8 @@ from typing import Any, Self
 import httpx
 import httpx_aiohttp
 
+from connector.sandbox.retries import RetrySchedule
 from connector.sandbox.whatsapp.payloads import Update, envelope, serialise, signature
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrySchedule:
-    """How long Meta waits between repetitions. The exact schedule is not published."""
-
-    first: float = 5.0
-    """Seconds until the first repetition."""
-    factor: float = 2.0
-    longest: float = 6 * 3600.0
-    give_up: float = 7 * 86_400.0
-    """Seconds after which an update is lost."""
-    speed: float = 1.0
-    """How much faster than Meta's the clock runs: with 100, five seconds pass in 50 ms."""
-
-    def waits(self) -> Iterator[float]:
-        """Yield the real seconds to wait before each repetition."""
-        wait, total = self.first, 0.0
-        while total + wait <= self.give_up:
-            total += wait
-            yield wait / self.speed
-            wait = min(wait * self.factor, self.longest)
 
 
 @dataclass(frozen=True, kw_only=True)
