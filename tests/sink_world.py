@@ -89,6 +89,11 @@ class HubSpotPeople:
             for item in self._sandbox.state()["contacts"]
         }
 
+    def bodies(self) -> Counter[str]:
+        """First line of a message → how many activities say it."""
+        found = self._sandbox.state()["communications"]
+        return Counter(item["properties"]["hs_communication_body"].split("<br>")[0] for item in found)
+
     def messages(self) -> Counter[str]:
         """Record id → how many messages hang on it."""
         found = self._sandbox.state()["communications"]

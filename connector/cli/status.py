@@ -131,6 +131,24 @@ def _show(overview: Overview, advice: Sequence[Advice], *, asks_roles: bool) -> 
                 for item in overview.sinks
             ],
         )
+    if overview.quotas:
+        out.print()
+        print_table(
+            ["quota of", "account", "left of the day", "left now", "calls open"],
+            [
+                [
+                    item.crm,
+                    item.account,
+                    "" if item.day_calls is None else f"{item.day_left} of {item.day_calls}",
+                    ", ".join(
+                        f"{bucket.bucket} {bucket.left} of {bucket.calls} in {bucket.seconds:g} s"
+                        for bucket in item.buckets
+                    ),
+                    item.open_calls if item.at_once is None else f"{item.open_calls} of {item.at_once}",
+                ]
+                for item in overview.quotas
+            ],
+        )
     if overview.parked is not None and overview.parked.count:
         out.print(f"\n{overview.parked.count} statuses are parked until their message comes")
     _show_letters(overview)

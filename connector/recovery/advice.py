@@ -29,6 +29,7 @@ def advise(overview: Overview, *, now: datetime) -> list[Advice]:
         *_roles(overview),
         *_groups(overview),
         *_sinks(overview, now),
+        *_quotas(overview),
         *_letters(overview),
     ]
     return sorted(found, key=lambda advice: not advice.urgent)
@@ -106,6 +107,23 @@ def _sinks(overview: Overview, now: datetime) -> Iterator[Advice]:
             do="their messages were sent before the connector listened; nothing is lost by leaving them",
             urgent=False,
         )
+
+
+def _quotas(overview: Overview) -> Iterator[Advice]:
+    for item in overview.quotas:
+        if item.day_left == 0:
+            again = f", looked at again at {item.look_again_at:%H:%M} UTC" if item.look_again_at else ""
+            yield Advice(
+                what=f"{item.crm}'s calls of the day are used up ({item.day_calls}){again}; items wait",
+                do="nothing is lost; lower what else calls the account, or buy more calls",
+                urgent=True,
+            )
+        elif item.refused_until is not None:
+            yield Advice(
+                what=f"{item.crm} refused calls for its limit; nobody calls until {item.refused_until:%H:%M:%S} UTC",
+                do="nothing: it goes on by itself; if it comes again, something else uses the account's quota",
+                urgent=False,
+            )
 
 
 def _letters(overview: Overview) -> Iterator[Advice]:

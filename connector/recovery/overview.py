@@ -7,15 +7,19 @@ enable them. Nothing is changed, and what cannot be asked is said, not raised.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from connector.crm.hubspot.adapter import HubSpot
+from connector.crm.hubspot.quota import account_limits as hubspot_limits
 from connector.crm.port import Crm
+from connector.crm.quota import AccountQuota, governed, read_quotas
 from connector.crm.salesforce.adapter import Salesforce
+from connector.crm.salesforce.quota import account_limits as salesforce_limits
 from connector.errors import ConnectorError
 from connector.identity.history_stage import STAGE as ROUTE_HISTORY
 from connector.identity.routing import STAGE as ROUTE
@@ -63,6 +67,7 @@ class Overview:
     groups: Sequence[GroupLag]
     sinks: Sequence[SinkStatus]
     parked: Parked | None
+    quotas: Sequence[AccountQuota]
     dead_letters: DeadLetterCounts | None
 
 
@@ -70,7 +75,7 @@ async def look(
     settings: Settings, *, roles: Mapping[str, str], crms: Sequence[Dependency] | None = None
 ) -> Overview:
     """Look at everything at once. `roles`: name → base URL; `crms`: what `check_crms` said a while ago."""
-    (kafka, groups, letters), (database, sinks, parked), asked, checked = await asyncio.gather(
+    (kafka, groups, letters), (database, state), asked, checked = await asyncio.gather(
         _ask_kafka(settings),
         _ask_database(settings),
         _ask_roles(roles),
@@ -80,8 +85,9 @@ async def look(
         dependencies=[kafka, database, *checked],
         roles=asked,
         groups=groups,
-        sinks=sinks,
-        parked=parked,
+        sinks=state.sinks,
+        parked=state.parked,
+        quotas=state.quotas,
         dead_letters=letters,
     )
 
@@ -106,16 +112,8 @@ async def _check_crm(name: str, settings: Settings, *, enabled: bool) -> Depende
         return Dependency(name=name, works=None, said=said)
     try:
         async with asyncio.timeout(_CRM_TIMEOUT):
-            mapping = load_mapping(settings.sync.mapping)
-            crm: Crm
-            if name == "hubspot":
-                crm = HubSpot(settings.hubspot, mapped=mapping.mapped(name))
-            else:
-                crm = Salesforce(settings.salesforce, mapped=mapping.mapped(name))
-            try:
+            async with _open(name, settings) as crm:
                 report = await crm.check_setup(create=False)
-            finally:
-                await crm.close()
     except TimeoutError:
         return Dependency(
             name=name,
@@ -131,6 +129,23 @@ async def _check_crm(name: str, settings: Settings, *, enabled: bool) -> Depende
             name=name, works=False, said=f"lacks our properties: {missing}", advice=report.advice
         )
     return Dependency(name=name, works=True, said="takes our credential and has our properties")
+
+
+@asynccontextmanager
+async def _open(name: str, settings: Settings) -> AsyncIterator[Crm]:
+    mapped = load_mapping(settings.sync.mapping).mapped(name)
+    hubspot = name == "hubspot"
+    limits = hubspot_limits(settings.hubspot) if hubspot else salesforce_limits(settings.salesforce)
+    async with governed(limits, settings.database, needs_database=False) as quota:
+        crm: Crm
+        if hubspot:
+            crm = HubSpot(settings.hubspot, mapped=mapped, quota=quota)
+        else:
+            crm = Salesforce(settings.salesforce, mapped=mapped, quota=quota)
+        try:
+            yield crm
+        finally:
+            await crm.close()
 
 
 async def _ask_kafka(settings: Settings) -> tuple[Dependency, Sequence[GroupLag], DeadLetterCounts | None]:
@@ -149,18 +164,28 @@ async def _ask_kafka(settings: Settings) -> tuple[Dependency, Sequence[GroupLag]
     return Dependency(name="kafka", works=True, said=f"answers at {servers}"), groups, letters
 
 
-async def _ask_database(settings: Settings) -> tuple[Dependency, Sequence[SinkStatus], Parked | None]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _State:
+    sinks: Sequence[SinkStatus] = ()
+    parked: Parked | None = None
+    quotas: Sequence[AccountQuota] = ()
+
+
+async def _ask_database(settings: Settings) -> tuple[Dependency, _State]:
     try:
         async with database_errors():
             connection = await connect(settings.database.url.get_secret_value())
             try:
-                sinks = [await sink_status(connection, sink) for sink in SINKS]
-                parked = await parked_statuses(connection)
+                state = _State(
+                    sinks=[await sink_status(connection, sink) for sink in SINKS],
+                    parked=await parked_statuses(connection),
+                    quotas=await read_quotas(connection),
+                )
             finally:
                 await connection.close()
     except ConnectorError as error:
-        return Dependency(name="postgresql", works=False, said=error.message, advice=error.advice), [], None
-    return Dependency(name="postgresql", works=True, said="answers, and has our tables"), sinks, parked
+        return Dependency(name="postgresql", works=False, said=error.message, advice=error.advice), _State()
+    return Dependency(name="postgresql", works=True, said="answers, and has our tables"), state
 
 
 async def _ask_roles(roles: Mapping[str, str]) -> list[Role]:

@@ -37,6 +37,9 @@ class Classed(Protocol):
 Item = TypeVar("Item", bound=Classed)
 Call = Callable[[Sequence[Item], Terms], Awaitable[Sequence[WriteResult]]]
 
+LONGEST_PAUSE = 6.0
+"""Seconds between looks at a CRM that is away, so that a new message is on its timeline within ten of its return."""
+
 
 class CallRunner:
     """Runs one sink's calls. Every drain of the process shares its pause.
@@ -150,7 +153,7 @@ class CallRunner:
         if self.pause > 0:
             return  # one outage is one pause, however many calls meet it
         self._failures += 1
-        seconds = backoff(self._failures, random=random.random)
+        seconds = backoff(self._failures, random=random.random, longest=LONGEST_PAUSE)
         if isinstance(error, Terminal):
             seconds = self._stopped_retry
             self._health.line_stopped(reason=error.message, advice=error.advice)

@@ -124,12 +124,16 @@ class Claims:
 
         A create in doubt is left alone for `doubt_wait` seconds: its request may still be on the way.
         """
-        order = "ASC" if oldest_first else "DESC"
+        # The turn of the oldest knows no classes: it is there so that nothing waits for ever behind a better class.
+        # While a class may not be written it takes none, or it would wade through those to find the others.
+        by_age = oldest_first and lowest is Priority.REPLAY
+        order = "waiting_since" if by_age else "priority, fresh_at DESC"
+        best = "min(waiting_since)" if by_age else "min(priority), max(fresh_at) DESC"
         schema = self.schema
         candidates = await connection.fetch(
             f"""
             WITH waiting AS (
-                (SELECT a.contact_id, a.priority, a.fresh_at
+                (SELECT contact_id, a.priority, a.fresh_at, a.waiting_since
                    FROM {schema}.activities a JOIN {schema}.contacts c USING (contact_id)
                   WHERE a.desired_version > a.written_version AND a.problem IS NULL AND a.contact_id IS NOT NULL
                     AND a.not_before <= now()
@@ -137,15 +141,14 @@ class Claims:
                     AND c.lease_until <= now() AND c.redirect_to IS NULL AND a.held IS NULL AND c.held IS NULL
                     AND a.priority <= $3
                     AND (c.record_id IS NOT NULL OR c.not_before <= now())
-                  ORDER BY a.priority, a.fresh_at {order} LIMIT $1)
+                  ORDER BY {order} LIMIT $1)
                 UNION ALL
-                (SELECT contact_id, priority, fresh_at FROM {schema}.contacts
+                (SELECT contact_id, priority, fresh_at, waiting_since FROM {schema}.contacts
                   WHERE desired_version > written_version AND problem IS NULL AND redirect_to IS NULL
                     AND not_before <= now() AND lease_until <= now() AND held IS NULL AND priority <= $3
-                  ORDER BY priority, fresh_at {order} LIMIT $1)
+                  ORDER BY {order} LIMIT $1)
             )
-            SELECT contact_id FROM waiting GROUP BY contact_id
-            ORDER BY min(priority), {"min(fresh_at) ASC" if oldest_first else "max(fresh_at) DESC"} LIMIT $1
+            SELECT contact_id FROM waiting GROUP BY contact_id ORDER BY {best} LIMIT $1
             """,  # noqa: S608 - schema and order are ours
             limit,
             doubt_wait,
@@ -171,7 +174,7 @@ class Claims:
              WHERE contact_id = ANY($1::uuid[]) AND desired_version > written_version AND problem IS NULL
                AND not_before <= now()
                AND (intent_at IS NULL OR intent_at <= now() - make_interval(secs => $3))
-             ORDER BY priority, fresh_at {order} LIMIT $2
+             ORDER BY {order} LIMIT $2
             """,  # noqa: S608
             [row["contact_id"] for row in contacts],
             limit,

@@ -32,6 +32,7 @@ from connector.crm.quota import QuotaHeld
 from connector.errors import ConnectorError, Terminal, Transient
 from connector.state.database import Connection, transaction
 from connector.streams.backoff import backoff
+from connector.sync.calls import LONGEST_PAUSE
 from connector.sync.claims import Claims
 from connector.sync.core.adoption import AdoptionRule, Choice, Outcome, choose, duplicates, phones_of
 from connector.sync.core.holding import Hold
@@ -197,7 +198,7 @@ class Lookups:
         except ConnectorError as error:
             metrics.CRM_CALLS.labels(self._crm.name, type(error).__name__).inc()
             self._failures += 1
-            seconds = backoff(self._failures, random=random.random)
+            seconds = backoff(self._failures, random=random.random, longest=LONGEST_PAUSE)
             if isinstance(error, Terminal):
                 seconds = self._stopped_retry
                 self._health.line_stopped(reason=error.message, advice=error.advice)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from connector.crm.quota import AccountQuota
 from connector.recovery.advice import Advice, advise
 from connector.recovery.dead_letters import DeadLetterCount, DeadLetterCounts
 from connector.recovery.overview import Dependency, Overview, Role
@@ -29,6 +30,17 @@ LETTER = DeadLetterCount(
     advice="",
     refused_by_crm=False,
 )
+QUOTA = AccountQuota(
+    crm="hubspot",
+    account="abc",
+    day_calls=250_000,
+    day_left=1000,
+    look_again_at=None,
+    refused_until=None,
+    at_once=None,
+    open_calls=0,
+    buckets=[],
+)
 FINE = Overview(
     dependencies=[
         Dependency(name="kafka", works=True, said="answers"),
@@ -38,6 +50,7 @@ FINE = Overview(
     groups=[GROUP],
     sinks=[SINK],
     parked=Parked(count=2, oldest=NOW - timedelta(hours=1)),
+    quotas=[QUOTA],
     dead_letters=DeadLetterCounts(since=None, complete=True, counts=()),
 )
 
@@ -85,6 +98,14 @@ def _refusal_letter(overview: Overview) -> Overview:
     return replace(overview, dead_letters=DeadLetterCounts(since=NOW, complete=True, counts=(letter,)))
 
 
+def _used_up(overview: Overview) -> Overview:
+    return replace(overview, quotas=[replace(QUOTA, day_left=0, look_again_at=NOW)])
+
+
+def _set_back(overview: Overview) -> Overview:
+    return replace(overview, quotas=[replace(QUOTA, refused_until=NOW)])
+
+
 def _parked(overview: Overview) -> Overview:
     return replace(overview, parked=Parked(count=2, oldest=NOW - timedelta(days=8)))
 
@@ -110,6 +131,10 @@ def _parked(overview: Overview) -> Overview:
         pytest.param(
             _dead, "3 dead letters of route: unreadable_update", "30 days", False, id="dead-letters"
         ),
+        pytest.param(
+            _used_up, "hubspot's calls of the day are used up (250000)", "nothing is lost", True, id="day"
+        ),
+        pytest.param(_set_back, "nobody calls until 12:00:00 UTC", "by itself", False, id="limit"),
         pytest.param(_parked, "2 statuses wait for their message", "nothing is lost", False, id="parked"),
     ],
 )

@@ -1,9 +1,15 @@
-"""Indexes by which refused and held items are counted and tried again without a look at everything."""
+"""Indexes: the refused, the held and the longest waiting are found without a look at everything."""
 
 from alembic import op
 
 revision = "0005"
 down_revision = "0003"
+
+
+_WAITING = {
+    "contacts": "desired_version > written_version AND problem IS NULL AND redirect_to IS NULL AND held IS NULL",
+    "activities": "desired_version > written_version AND problem IS NULL AND contact_id IS NOT NULL AND held IS NULL",
+}
 
 
 def upgrade() -> None:
@@ -13,6 +19,8 @@ def upgrade() -> None:
                 f"CREATE INDEX {table}_refused ON {sink}.{table} (split_part(problem, ': ', 1)) "
                 "WHERE problem IS NOT NULL"
             )
+        for table, waits in _WAITING.items():
+            op.execute(f"CREATE INDEX {table}_oldest ON {sink}.{table} (waiting_since) WHERE {waits}")
         op.execute(
             f"CREATE INDEX contacts_held ON {sink}.contacts (held) WHERE held IS NOT NULL AND redirect_to IS NULL"
         )
