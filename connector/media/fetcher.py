@@ -34,7 +34,8 @@ _IDLE_POLL = 1.0  # seconds; what another replica notes is seen at the next look
 _TEND_EVERY = 2.0  # seconds between looks for what is to be given up, removed and counted
 _STOPPED_PAUSE = 10.0  # seconds between looks at a WhatsApp that refuses our token
 _LEASE_MARGIN = 30.0  # seconds: publishing after the last byte, and settling
-_MISMATCHES = 2  # downloads that are not what WhatsApp said, after which the file is kept as it is
+_MISMATCH_PAUSE = 3600.0  # seconds longer from the second download on that is not what WhatsApp said
+_LONGEST_MISMATCH_PAUSE = 6 * _MISMATCH_PAUSE
 
 _log = structlog.get_logger(__name__)
 
@@ -133,12 +134,10 @@ class Fetcher:
         got = await receiving.sha256()
         differs = _difference(file, info, sha256=got, size=receiving.size)
         if differs:
+            # Never kept: somebody would open it as what the customer sent.
             metrics.MEDIA_MISMATCHES.inc()
-            if file.mismatches + 1 < _MISMATCHES:
-                raise _Mismatch(differs)
-            _log.warning(
-                "a file is kept although it is not what WhatsApp said", key=file.key, differs=differs
-            )
+            pause = min(file.mismatches * _MISMATCH_PAUSE, _LONGEST_MISMATCH_PAUSE)
+            raise _Mismatch(f"What came is not what WhatsApp said: {differs}.", retry_after=pause)
         await receiving.publish(file.blob)
         async with transaction(self._pool) as connection:
             stored = await tables.settle_stored(
@@ -147,7 +146,6 @@ class Fetcher:
                 sha256=got,
                 size=receiving.size,
                 mime_type=file.mime_type or (info.mime_type if info else "") or sent_type,
-                differs=differs,
             )
         metrics.MEDIA_FILES.labels("stored" if stored else "overtaken").inc()
         metrics.MEDIA_BYTES.inc(receiving.size)
@@ -183,7 +181,7 @@ class Fetcher:
                 file,
                 reason=reason,
                 retry_in=max(wait, error.retry_after or 0.0),
-                mismatches=file.mismatches + isinstance(error, _Mismatch),
+                differs=error.message if isinstance(error, _Mismatch) else "",
             )
         metrics.MEDIA_FILES.labels("later").inc()
         _log.info("a file is tried again", key=file.key, attempt=file.attempt, reason=error.message)

@@ -133,19 +133,18 @@ async def claim(connection: Connection, *, lease: float, newest_first: bool) -> 
 
 
 async def settle_stored(
-    connection: Connection, file: ClaimedFile, *, sha256: str, size: int, mime_type: str, differs: str
+    connection: Connection, file: ClaimedFile, *, sha256: str, size: int, mime_type: str
 ) -> bool:
     """The file is in the store. False when it was withdrawn, or taken over by another attempt, meanwhile."""
     status: str = await connection.execute(
         "UPDATE media.files SET state = 'stored', reason = '', stored_sha256 = $3, stored_size = $4, "
-        "stored_mime = $5, differs = $6, stored_at = now(), not_before = '-infinity' "
+        "stored_mime = $5, differs = '', stored_at = now(), not_before = '-infinity' "
         "WHERE key = $1 AND attempts = $2 AND state = 'waiting'",
         file.key,
         file.attempt,
         sha256,
         size,
         mime_type,
-        differs,
     )
     if status == "UPDATE 1":
         return True
@@ -154,18 +153,22 @@ async def settle_stored(
 
 
 async def settle_later(
-    connection: Connection, file: ClaimedFile, *, reason: str, retry_in: float, mismatches: int
+    connection: Connection, file: ClaimedFile, *, reason: str, retry_in: float, differs: str
 ) -> None:
-    """The attempt failed and is repeated after `retry_in` seconds, or when WhatsApp forgets the file if that is sooner."""
+    """The attempt failed and is repeated after `retry_in` seconds, or when WhatsApp forgets the file if that is sooner.
+
+    `differs`: how what came is not what WhatsApp said; it is remembered until a download is.
+    """
     await connection.execute(
-        "UPDATE media.files SET reason = $3, mismatches = $5, "
+        "UPDATE media.files SET reason = $3, mismatches = mismatches + ($5 <> '')::int, "
+        "differs = CASE WHEN $5 <> '' THEN $5 ELSE differs END, "
         "not_before = least(now() + make_interval(secs => $4), greatest(fetch_until, now())) "
         "WHERE key = $1 AND attempts = $2 AND state = 'waiting'",
         file.key,
         file.attempt,
         reason,
         retry_in,
-        mismatches,
+        differs,
     )
     await _release(connection, file)
 

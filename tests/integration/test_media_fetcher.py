@@ -155,16 +155,29 @@ async def test_a_file_that_whatsapp_refuses_is_unavailable(world: MediaWorld) ->
     assert "131052" in row.reason
 
 
-async def test_a_file_that_differs_is_fetched_again_then_kept_visibly(world: MediaWorld) -> None:
-    """Twice another SHA-256 than both webhook and Graph say: the file is kept, and says how it differs."""
+async def test_a_file_that_differs_is_never_kept(world: MediaWorld) -> None:
+    """Another SHA-256 than both webhook and Graph say: nothing is stored, and the row says how it differs."""
     event, file = world.sent("m", b"content")
     file.content = b"something else"
     await world.note(event)
     async with world.fetching():
-        row = await world.until(event, "stored")
-    assert (row.attempts, file.downloads) == (2, 2)
+        async with asyncio.timeout(10):
+            while file.downloads < 2:
+                await asyncio.sleep(0.02)
+        row = await world.until_tried(event, reason="SHA-256")
+    assert (row.state, world.stored()) == ("waiting", {})
     assert hashlib.sha256(b"content").hexdigest() in row.differs
-    assert world.stored() == {row.blob: b"something else"}
+
+
+async def test_a_file_that_differed_until_whatsapp_forgot_it_is_unavailable(world: MediaWorld) -> None:
+    """What never came whole is given up with the file itself, and the reason names the difference."""
+    event, file = world.sent("m", b"content")
+    file.content = b"something else"
+    await world.note(received(event, ago=7 * 86_400 - 1.5))
+    async with world.fetching():
+        row = await world.until(event, "unavailable")
+    assert "SHA-256" in row.reason
+    assert world.stored() == {}
 
 
 async def test_a_file_that_was_garbled_once_is_right_in_the_end(world: MediaWorld) -> None:
