@@ -2,11 +2,13 @@
 
     ConnectorError
     ├── Transient            retry with back-off; nothing is lost, nothing was decided
-    │   └── RateLimited      … not before `retry_after` seconds
+    │   ├── RateLimited      … not before `retry_after` seconds
+    │   └── TablesBehind     the tables lack records that were folded before: those are read again first
     ├── Uncertain            the other side may have acted: look, never repeat blindly
     ├── Rejected             this one item will never pass: dead letter, with advice
     └── Terminal             credential or configuration: stop the line, a person must act
-        └── SettingsError    a setting is missing or wrong
+        ├── SettingsError    a setting is missing or wrong
+        └── TablesLost       the tables are gone, or lack more than the log can tell again
 
 Retryability is the type, never an `if status == …` in a handler. Every message says what happened and
 what state the data is in; `advice` is the next thing to do or the command to run.
@@ -39,6 +41,10 @@ class RateLimited(Transient):
     """The peer refused for quota. Nothing was done."""
 
 
+class TablesBehind(Transient):
+    """The database is older than what its reader has folded (a restored backup). Nothing was written."""
+
+
 class Uncertain(ConnectorError):
     """The answer was lost: the peer may or may not have acted. Settle by looking up, never by repeating."""
 
@@ -58,3 +64,7 @@ class Terminal(ConnectorError):
 
 class SettingsError(Terminal):
     """A setting is missing or wrong. Names the variable, where its value came from and what is valid."""
+
+
+class TablesLost(Terminal):
+    """The group of a role has folded what its tables do not hold, and the log alone cannot close the gap."""

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from connector.cli.output import JsonOption, out, print_json, print_table
 
 if TYPE_CHECKING:
+    from connector.recovery.rebuild import RebuildPlan
     from connector.recovery.retry import Refusals
+    from connector.settings import Settings
 
 app = typer.Typer(help="The PostgreSQL state.", no_args_is_help=True)
+
+
+class StatefulRole(enum.StrEnum):
+    """The roles that keep tables."""
+
+    ROUTE = "route"
+    SYNC_HUBSPOT = "sync-hubspot"
+    SYNC_SALESFORCE = "sync-salesforce"
+    MEDIA = "media"
 
 
 @app.command("migrate")
@@ -83,3 +95,66 @@ async def _retry(sink: str, cause: str | None) -> tuple[int, int, Sequence[Refus
                 activities += some[1]
         finally:
             await connection.close()
+
+
+@app.command("rebuild")
+def rebuild(
+    role: Annotated[
+        list[StatefulRole] | None,
+        typer.Option(help="Whose tables; several times for several. Default: every role's."),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it; without it, only say what would be done.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a role's tables anew from the log: for a database that was lost, or is older than the log can bridge.
+
+    The tables are emptied and set to the beginning of the log; the role, running or started later, reads it, looks
+    up in the CRM whatever may be there already, and writes only then. Nothing is doubled. What the log no longer has
+    is not known afterwards; it stays in the CRM as it is.
+    """
+    from connector.settings import load_settings
+
+    settings = load_settings()
+    plans = asyncio.run(_rebuild(settings, [str(name) for name in role or StatefulRole], yes=yes))
+    if as_json:
+        print_json([_as_row(plan, done=yes) for plan in plans])
+        return
+    for plan in plans:
+        emptied = [
+            (f"{plan.tables.schema}.{name}", "(not there yet)" if count is None else f"{count:,}")
+            for name, count in plan.rows.items()
+        ]
+        print_table(["table", "rows that go"], emptied, title=plan.tables.role)
+        print_table(["topic", "records read again"], [(t, f"{n:,}") for t, n in plan.records.items()])
+        if plan.tables.kept:
+            out.print("kept: people whose record was erased in the CRM for good; they are not made anew")
+        if plan.cut:
+            out.print(f"note: the first records of {', '.join(plan.cut)} are not on the log any more")
+    if yes:
+        out.print("Done. next: start the roles, if they do not run; /readyz says how far they are")
+    else:
+        out.print("Nothing was changed. next: the same with --yes; roles may run or not meanwhile")
+
+
+async def _rebuild(settings: Settings, roles: list[str], *, yes: bool) -> list[RebuildPlan]:
+    from connector.recovery.rebuild import plan_rebuild, rebuild
+    from connector.roles.tables import ALL_TABLES
+
+    plans = [await plan_rebuild(settings, tables) for tables in ALL_TABLES if tables.role in roles]
+    if yes:
+        for plan in plans:
+            await rebuild(settings, plan)
+    return plans
+
+
+def _as_row(plan: RebuildPlan, *, done: bool) -> dict[str, Any]:
+    return {
+        "role": plan.tables.role,
+        "schema": plan.tables.schema,
+        "rows": dict(plan.rows),
+        "records": dict(plan.records),
+        "no_longer_on_the_log": list(plan.cut),
+        "done": done,
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -11,7 +11,7 @@ from connector.identity.parked import discard_parked, find_parked
 from connector.identity.reading import MessageReading, Reading, StatusReading
 from connector.identity.routing import STAGE, Routing
 from connector.identity.store import load_directory, save_directory
-from connector.state.database import transaction
+from connector.state.database import Connection, transaction
 from connector.state.offsets import HasPosition, store_offsets
 from connector.streams.outcomes import Dead, Outcome
 from connector.streams.outgoing import queue_outgoing
@@ -25,8 +25,20 @@ class RoutedBatch:
     queued: bool
 
 
+Guard = Callable[[Connection], Awaitable[None]]
+"""Raises `Transient` in the transaction when the tables must not be decided by now."""
+
+
+async def unguarded(_: Connection) -> None:
+    """For tables that nobody restores."""
+
+
 async def route_batch(
-    pool: asyncpg.Pool, readings: Sequence[Reading | Dead], *, offsets: Iterable[HasPosition]
+    pool: asyncpg.Pool,
+    readings: Sequence[Reading | Dead],
+    *,
+    offsets: Iterable[HasPosition],
+    guard: Guard = unguarded,
 ) -> RoutedBatch:
     """Commit the people, the recorded messages and `offsets`, or nothing.
 
@@ -35,6 +47,7 @@ async def route_batch(
     """
     messages = [reading for reading in readings if isinstance(reading, MessageReading)]
     async with transaction(pool) as connection:
+        await guard(connection)
         directory = await load_directory(
             connection,
             shown={alias for message in messages for alias in message.aliases},

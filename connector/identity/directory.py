@@ -6,6 +6,7 @@ was touched. Times are those of the facts, never of processing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -13,6 +14,7 @@ from uuid import UUID, uuid5
 
 # A contact id is UUIDv5 of the first alias seen, so that a rebuild from the log gives the same id.
 _NAMESPACE = UUID("6f0d3f86-8f0e-5f0b-9a53-6a1c6f3f7d11")
+_MOST_UNSEEN = 4  # contacts of one alias that may be told of out of turn
 
 
 class Alias(NamedTuple):
@@ -88,6 +90,7 @@ class Directory:
         self._held = {alias for alias, state in self.aliases.items() if state.released_at is None}
         self.touched_aliases: set[Alias] = set()
         self.touched_contacts: set[UUID] = set()
+        self._made: dict[Alias, int] = {}
 
     def resolve(self, contact_id: UUID) -> UUID:
         """The contact that an id stands for now, merges followed."""
@@ -128,6 +131,19 @@ class Directory:
         self._put_alias(alias, replace(self.aliases[alias], contacts_made=made + 1))
         return contact_id
 
+    def restore(self, contact_id: UUID, *, at: datetime, shown: Iterable[Alias]) -> None:
+        """A contact that was made before, by its id. `shown`: the aliases that one of which it may have its id from."""
+        if contact_id not in self.contacts:
+            self._put_contact(ContactState(contact_id=contact_id, first_seen_at=at))
+        for alias in shown:
+            state = self.aliases.get(alias)
+            made = 0 if state is None else state.contacts_made
+            for number in range(made, made + _MOST_UNSEEN):
+                if contact_id_for(alias, made=number) == contact_id:
+                    self._made[alias] = number + 1
+                    if state is not None:
+                        self._put_alias(alias, replace(state, contacts_made=number + 1))
+
     def assign(self, alias: Alias, contact_id: UUID, at: datetime) -> None:
         """The contact holds the alias from `at` on; whoever held it is remembered as the one before.
 
@@ -135,7 +151,8 @@ class Directory:
         """
         state = self.aliases.get(alias)
         if state is None:
-            state = AliasState(contact_id=contact_id, since=at, seen_at=at)
+            made = self._made.get(alias, 0)
+            state = AliasState(contact_id=contact_id, since=at, seen_at=at, contacts_made=made)
         elif at < state.since:
             state = replace(state, previous_contact_id=contact_id)
         else:

@@ -17,7 +17,7 @@ import asyncpg
 
 from connector.errors import Rejected
 from connector.events import Origin, WhatsAppUpdate
-from connector.identity.batches import route_batch
+from connector.identity.batches import Guard, route_batch, unguarded
 from connector.identity.reading import Reading, read_update
 from connector.streams.codec import EncodedRecord, decode, encode
 from connector.streams.dead_letters import dead_letter_record
@@ -37,9 +37,12 @@ class HistoryStage:
     topic: Topic = WHATSAPP_HISTORY
     batch_size: int = 2
 
-    def __init__(self, pool: asyncpg.Pool, *, on_queued: Callable[[], None]) -> None:
-        """`on_queued` is called after a commit that left rows for the relay."""
+    def __init__(
+        self, pool: asyncpg.Pool, *, on_queued: Callable[[], None], guard: Guard = unguarded
+    ) -> None:
+        """`on_queued` is called after a commit that left rows for the relay. `guard`: see batches.py."""
         self._pool = pool
+        self._guard = guard
         self._on_queued = on_queued
 
     async def handle(self, records: Sequence[Record]) -> Sequence[Outcome]:
@@ -50,6 +53,7 @@ class HistoryStage:
         try:
             chunk: WhatsAppUpdate = decode(WHATSAPP_HISTORY, record.value)
         except Rejected as error:
+            await route_batch(self._pool, [], offsets=[record], guard=self._guard)
             return Dead(cause=error.cause, reason=error.message, advice=error.advice)
         origin = Origin(
             topic=record.topic,
@@ -59,11 +63,14 @@ class HistoryStage:
         )
         updates = list(past_updates(chunk))
         produced: list[EncodedRecord] = []
-        for start in range(0, len(updates), SLICE):
+        for start in range(0, max(1, len(updates)), SLICE):
             part = updates[start : start + SLICE]
             last = start + SLICE >= len(updates)
             routed = await route_batch(
-                self._pool, [_read(update, origin) for update in part], offsets=[record] if last else []
+                self._pool,
+                [_read(update, origin) for update in part],
+                offsets=[record] if last else [],
+                guard=self._guard,
             )
             if routed.queued:
                 self._on_queued()

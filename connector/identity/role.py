@@ -15,7 +15,7 @@ import asyncpg
 
 from connector.errors import Rejected
 from connector.events import Origin, WhatsAppUpdate
-from connector.identity.batches import route_batch
+from connector.identity.batches import Guard, route_batch, unguarded
 from connector.identity.reading import Reading, read_update
 from connector.identity.routing import STAGE
 from connector.streams.codec import decode
@@ -34,14 +34,19 @@ class RouteStage:
     topic: Topic = WHATSAPP_UPDATES
     batch_size: int = 500
 
-    def __init__(self, pool: asyncpg.Pool, *, on_queued: Callable[[], None] = _nothing) -> None:
-        """`on_queued` is called after a commit that left rows for the relay."""
+    def __init__(
+        self, pool: asyncpg.Pool, *, on_queued: Callable[[], None] = _nothing, guard: Guard = unguarded
+    ) -> None:
+        """`on_queued` is called after a commit that left rows for the relay. `guard`: see batches.py."""
         self._pool = pool
+        self._guard = guard
         self._on_queued = on_queued
 
     async def handle(self, records: Sequence[Record]) -> Sequence[Outcome]:
         """Route one batch. Raises `Transient` when the database is away or asks to repeat; nothing is kept then."""
-        routed = await route_batch(self._pool, [_read(record) for record in records], offsets=records)
+        routed = await route_batch(
+            self._pool, [_read(record) for record in records], offsets=records, guard=self._guard
+        )
         if routed.queued:
             self._on_queued()
         return routed.outcomes

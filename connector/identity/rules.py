@@ -214,6 +214,39 @@ def changed(directory: Directory, change: Change) -> Ruling:
     return findings.ruling(contact_id)
 
 
+def told(
+    directory: Directory, *, contact_id: UUID, at: datetime, bsuid: Alias | None, phone: Alias | None
+) -> None:
+    """A message whose contact is known already, from the log: the tables learn who that was, by what it shows.
+
+    Nobody new is made, and nobody is merged: whom a phone claimed depends on who came first, which the log says.
+    """
+    directory.restore(contact_id, at=at, shown=[alias for alias in (bsuid, phone) if alias is not None])
+    person = directory.resolve(contact_id)
+    if bsuid is not None and bsuid not in directory.aliases:
+        directory.assign(bsuid, person, at)
+    state = directory.aliases.get(phone) if phone is not None else None
+    if phone is None:
+        pass
+    elif bsuid is None:
+        if directory.holder_at(phone, at) is None:
+            directory.assign(phone, person, at)
+    elif state is not None and directory.resolve(state.contact_id) == person and not state.given_up(at):
+        directory.confirm(phone, at)
+    elif state is None or at > state.changed_at or at < state.since:
+        directory.assign(phone, person, at)
+    directory.seen(person, at)
+
+
+def told_merged(directory: Directory, *, loser_id: UUID, winner_id: UUID, at: datetime, reason: str) -> None:
+    """The log says that two contacts are one person. A merge that is known already changes nothing."""
+    for contact_id in (loser_id, winner_id):
+        directory.restore(contact_id, at=at, shown=())
+    loser, winner = directory.resolve(loser_id), directory.resolve(winner_id)
+    if loser != winner:
+        directory.merge(loser_id=loser, winner_id=winner, at=at, reason=reason)
+
+
 def _claimed(directory: Directory, bsuid: Alias, phone: Alias | None, at: datetime) -> UUID | None:
     """The phone-only contact that a new BSUID turns out to be, if there is one."""
     holder_id = directory.holder_at(phone, at)

@@ -71,6 +71,12 @@ SELECT wamid, '00000000-0000-0000-0000-000000000000', '', '-infinity', '', 0, 0 
 ON CONFLICT (wamid) DO NOTHING RETURNING wamid
 """
 _UNRESERVE_MESSAGES = "DELETE FROM identity.messages WHERE wamid = ANY($1::text[])"
+_RELEASE_PHONES = """
+UPDATE identity.aliases AS a SET released_at = c.at
+FROM unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS c (contact_id, phone, at)
+WHERE a.contact_id = c.contact_id AND a.kind = 'phone' AND a.value <> c.phone AND a.seen_at <= c.at AND a.since <= c.at
+  AND a.released_at IS NULL
+"""
 _RECORD_CONFLICTS = """
 INSERT INTO identity.conflicts (event_id, kind, value, at, kept_contact, other_contact, decision)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::uuid[], $6::uuid[], $7::text[])
@@ -101,25 +107,30 @@ class RecordedConflict:
 
 
 async def load_directory(
-    connection: Connection, *, shown: Collection[Alias], wamids: Collection[str], inquiries: Sequence[Inquiry]
+    connection: Connection,
+    *,
+    shown: Collection[Alias],
+    wamids: Collection[str],
+    inquiries: Sequence[Inquiry],
+    contacts: Collection[UUID] = (),
 ) -> Directory:
     """What is known of the aliases and ids of a batch's messages (`shown`, `wamids`) and of its statuses.
 
     Locked are the aliases that messages show, and those of statuses that nobody may own. A status whose person
-    is known locks nothing.
+    is known locks nothing. `contacts`: more people, named by their ids.
     """
     read, messages = await _look_up(connection, inquiries)
     locked = to_lock(inquiries, aliases=read, messages=messages.keys(), locked=shown)
     aliases = await _lock_aliases(connection, sorted(locked))
-    contacts = await _load_contacts(connection, _LOCK_CONTACTS, _contact_ids(aliases.values()), {})
+    known = await _load_contacts(
+        connection, _LOCK_CONTACTS, _contact_ids(aliases.values()).union(contacts), {}
+    )
     only_read = {alias: state for alias, state in read.items() if alias not in locked}
-    contacts = await _load_contacts(connection, _READ_CONTACTS, _contact_ids(only_read.values()), contacts)
+    known = await _load_contacts(connection, _READ_CONTACTS, _contact_ids(only_read.values()), known)
     # After the locks: another batch with the same message has shown the same alias, and is through by now.
     open_wamids = {inquiry.wamid for inquiry in inquiries if not locked.isdisjoint(inquiry.aliases)}
     messages |= await _read_messages(connection, open_wamids.union(wamids) - messages.keys())
-    return Directory(
-        aliases=aliases | only_read, contacts=contacts, messages=messages, locked=frozenset(locked)
-    )
+    return Directory(aliases=aliases | only_read, contacts=known, messages=messages, locked=frozenset(locked))
 
 
 async def save_directory(
@@ -152,6 +163,16 @@ async def save_directory(
             [item.conflict.other_contact for item in conflicts],
             [item.conflict.decision for item in conflicts],
         )
+
+
+async def release_phones(connection: Connection, changes: Sequence[tuple[UUID, Alias, datetime]]) -> None:
+    """People (contact, new phone, when) gave up the phones that they had before, unless they showed them since."""
+    await connection.execute(
+        _RELEASE_PHONES,
+        [contact_id for contact_id, _, _ in changes],
+        [phone.value for _, phone, _ in changes],
+        [at for _, _, at in changes],
+    )
 
 
 async def _look_up(

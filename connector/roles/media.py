@@ -12,8 +12,10 @@ from connector.media.graph import GraphFiles
 from connector.media.stage import MediaStage
 from connector.media.store import BlobStore
 from connector.roles.parts import run_parts
+from connector.roles.tables import MEDIA
 from connector.settings import Settings
 from connector.state.database import close_pool, open_pool
+from connector.streams.completeness import Completeness
 from connector.streams.harness import run_stage
 from connector.telemetry.health import StageHealth, serve_health
 
@@ -30,7 +32,12 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     pool = await open_pool(settings.database.url.get_secret_value(), size=size, application="media")
     graph = GraphFiles(settings.whatsapp, settings.media)
     stage = MediaStage(pool, wake=wake, keep_deleted=settings.sync.keep_deleted_text)
-    health, fetching = StageHealth(stage.name), StageHealth("media-fetcher")
+    health, fetching, tables = (
+        StageHealth(stage.name),
+        StageHealth("media-fetcher"),
+        StageHealth("media-tables"),
+    )
+    whole = Completeness(MEDIA, settings=settings.kafka, pool=pool, health=tables)
     fetcher = Fetcher(
         pool=pool,
         graph=graph,
@@ -43,9 +50,10 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     try:
         await store.clear_leftovers()
         await run_parts(
-            run_stage(stage, settings, stop=stop, health=health),
+            whole.watch(stop=stop),
+            run_stage(stage, settings, stop=stop, health=health, completeness=whole),
             fetcher.run(),
-            serve_health(settings.health, [health, fetching], stop=stop),
+            serve_health(settings.health, [health, fetching, tables], stop=stop),
         )
     finally:
         await graph.close()

@@ -6,12 +6,18 @@ One stage for what happens now and one for imports of old chats, each with a con
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 
 from connector.identity.history_stage import HistoryStage
+from connector.identity.relearning import Relearning, what_was_told
 from connector.identity.role import RouteStage
 from connector.roles.parts import run_parts
+from connector.roles.tables import IDENTITY
 from connector.settings import Settings
-from connector.state.database import close_pool, open_pool
+from connector.state.database import Connection, close_pool, open_pool
+from connector.state.offsets import Place
+from connector.state.standing import LogSpan
+from connector.streams.completeness import Completeness
 from connector.streams.harness import run_stage
 from connector.streams.producer import DurableProducer
 from connector.streams.relay import run_relay
@@ -27,17 +33,28 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     pool = await open_pool(
         settings.database.url.get_secret_value(), size=settings.database.pool_size, application="route"
     )
-    stage = RouteStage(pool, on_queued=wake.set)
-    history = HistoryStage(pool, on_queued=wake.set)
+    tables_health = StageHealth("route-tables")
+
+    async def told(connection: Connection, places: Collection[Place]) -> Mapping[Place, LogSpan]:
+        return await what_was_told(connection, settings.kafka, places)
+
+    whole = Completeness(
+        IDENTITY, settings=settings.kafka, pool=pool, health=tables_health, before_catching_up=told
+    )
+    relearning = Relearning(whole, pool=pool, settings=settings.kafka)
+    stage = RouteStage(pool, on_queued=wake.set, guard=whole.must_have_been_told)
+    history = HistoryStage(pool, on_queued=wake.set, guard=whole.must_have_been_told)
     producer = DurableProducer(settings.kafka, client="connector-route-relay")
     health, history_health = StageHealth(stage.name), StageHealth(history.name)
     relay_health = StageHealth("route-relay")
     try:
         await run_parts(
-            run_stage(stage, settings, stop=stop, health=health),
-            run_stage(history, settings, stop=stop, health=history_health),
+            whole.watch(stop=stop),
+            relearning.run(stop=stop),
+            run_stage(stage, settings, stop=stop, health=health, completeness=whole),
+            run_stage(history, settings, stop=stop, health=history_health, completeness=whole),
             run_relay(pool, stage=stage.name, sender=producer, wake=wake, stop=stop, health=relay_health),
-            serve_health(settings.health, [health, history_health, relay_health], stop=stop),
+            serve_health(settings.health, [health, history_health, relay_health, tables_health], stop=stop),
         )
     finally:
         await producer.stop()

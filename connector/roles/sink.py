@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import datetime
 
+import asyncpg
 import structlog
 
 from connector.crm.port import Crm
 from connector.errors import ConnectorError, Terminal
 from connector.media.links import media_links
 from connector.roles.parts import run_parts
+from connector.roles.tables import sink_tables
 from connector.settings import Settings
 from connector.state.database import close_pool, open_pool
+from connector.streams.completeness import Completeness
 from connector.streams.harness import run_stage
 from connector.streams.producer import DurableProducer
 from connector.streams.relay import run_relay
 from connector.sync.agent import SyncStage
 from connector.sync.core.mapping import SyncMapping
+from connector.sync.doubt import doubt_everything
+from connector.sync.leases import lease_seconds
 from connector.sync.writer import Writer
 from connector.telemetry.health import StageHealth, serve_health
 
@@ -49,6 +55,20 @@ async def run_sink(
     health, writing, relaying = StageHealth(name), StageHealth(f"{name}-writer"), StageHealth(f"{name}-relay")
     writing.about = {"mapping": {"source": mapping.source, "version": mapping.version}}
     log.info("mapping", sink=crm.name, source=mapping.source, version=mapping.version)
+    tables = StageHealth(f"{name}-tables")
+
+    async def doubt(pool: asyncpg.Pool, since: datetime) -> None:
+        doubted = await doubt_everything(pool, crm.name, since=since)
+        log.info("messages are looked up before they are created", sink=crm.name, messages=doubted)
+
+    whole = Completeness(
+        sink_tables(crm.name),
+        settings=settings.kafka,
+        pool=pool,
+        health=tables,
+        settle=lease_seconds(crm.request_timeout),
+        caught_up=doubt,
+    )
     writer = Writer(
         crm=crm,
         pool=pool,
@@ -62,10 +82,14 @@ async def run_sink(
         default_region=settings.default_region,
         links=media_links(settings),
         outgoing_queued=queued.set,
+        tables=whole,
     )
-    stage = SyncStage(
-        crm.name, pool=pool, settings=settings.sync, wake=wake, waiting=lambda: writer.items_waiting
-    )
+
+    def waiting() -> int:
+        """Nothing is written while the tables catch up, so the fold must not wait for that."""
+        return 0 if whole.behind else writer.items_waiting
+
+    stage = SyncStage(crm.name, pool=pool, settings=settings.sync, wake=wake, waiting=waiting)
 
     async def write() -> None:
         await _wait_for_setup(crm, writing, auto_setup=auto_setup, stop=stop)
@@ -74,10 +98,11 @@ async def run_sink(
 
     try:
         await run_parts(
-            run_stage(stage, settings, stop=stop, health=health),
+            whole.watch(stop=stop),
+            run_stage(stage, settings, stop=stop, health=health, completeness=whole),
             write(),
             run_relay(pool, stage=name, sender=producer, wake=queued, stop=stop, health=relaying),
-            serve_health(settings.health, [health, writing, relaying], stop=stop),
+            serve_health(settings.health, [health, writing, relaying, tables], stop=stop),
         )
     finally:
         await producer.stop()

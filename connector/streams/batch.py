@@ -11,14 +11,14 @@ import random
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
 from pydantic import ValidationError
 
-from connector.errors import Rejected, Terminal, Transient, Uncertain
+from connector.errors import Rejected, TablesBehind, Terminal, Transient, Uncertain
 from connector.streams.backoff import backoff
 from connector.streams.codec import EncodedRecord
 from connector.streams.dead_letter_limit import DeadLetterLimit
@@ -69,18 +69,26 @@ class BatchRunner:
         health: StageHealth,
         given_up: Callable[[], bool],
         handler_timeout: float,
+        passed_over: Callable[[Record], Awaitable[None]] | None = None,
+        tables_behind: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         random: Callable[[], float] = random.random,
         stopped_pause: float = _STOPPED_PAUSE,
     ) -> None:
-        """`given_up` says whether waiting makes no sense any more. `handler_timeout`: seconds a call may take."""
+        """`given_up` says whether waiting makes no sense any more. `handler_timeout`: seconds a call may take.
+
+        `passed_over` is awaited for a record that the stage failed on: its tables have not heard of it. `tables_behind`
+        is told that they lack records from before these.
+        """
         self._stage = stage
         self._sender = sender
         self._limit = limit
         self._health = health
         self._given_up = given_up
         self._handler_timeout = handler_timeout
+        self._passed_over = passed_over
+        self._tables_behind = tables_behind
         self._clock = clock
         self._now = now
         self._random = random
@@ -121,6 +129,8 @@ class BatchRunner:
                 self._health.line_stopped(reason=error.message, advice=error.advice)
                 await self._pause(self._stopped_pause)
             except (Transient, Uncertain) as error:
+                if isinstance(error, TablesBehind):
+                    self._tables_behind()
                 self._count_retry("transient")
                 wait = backoff(attempt, random=self._random)
                 if isinstance(error, Transient) and error.retry_after is not None:
@@ -171,6 +181,8 @@ class BatchRunner:
                     middle = len(part) // 2
                     parts.extendleft((part[middle:], part[:middle]))
                 else:
+                    if self._passed_over is not None:
+                        await self._passed_over(part[0])
                     outcomes.append(self._dead(part[0], error))
             self._limit.check(outcomes)
             if parts and self._given_up():

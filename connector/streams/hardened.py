@@ -98,6 +98,15 @@ class HardenedConsumer(Consumer):
         """What the broker last confirmed for a partition of this assignment."""
         return cast("int | None", self._committed_offset.get(tp))
 
+    async def set_back(self, offsets: Mapping[TP, int]) -> bool:
+        """Have these partitions read again from there, by whoever is assigned them next; False if the broker refused.
+
+        Nothing at or above is committed in this assignment any more: the app is to be built again.
+        """
+        for tp, offset in offsets.items():
+            self._abandoned[tp] = min(self._abandoned.get(tp, offset), offset)
+        return cast("bool", await self._commit(offsets))
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         # Faust forgets what is acknowledged and not committed at this point, and repeats it after the rebalance.
         await self.commit()

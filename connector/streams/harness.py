@@ -16,12 +16,14 @@ from typing import Any, cast
 
 import structlog
 from aiokafka.errors import KafkaError
+from faust.types import TP
 
-from connector.errors import Terminal
+from connector.errors import ConnectorError, Terminal
 from connector.settings import Settings
 from connector.streams.app import HANDLER_TIMEOUT, StageApp, group_name, make_app
 from connector.streams.backoff import backoff
 from connector.streams.batch import BatchRunner
+from connector.streams.completeness import Completeness
 from connector.streams.dead_letter_limit import DeadLetterLimit
 from connector.streams.hardened import HardenedConsumer
 from connector.streams.outcomes import Record, Stage
@@ -34,6 +36,7 @@ BATCH_WITHIN = 0.04
 """Seconds until a batch that is not full is handed over; half of it is added to the latency of a quiet topic."""
 
 _LOOK_AGAIN = 0.2  # seconds between looks at the app
+_LOOK_AT_TABLES = 1.0  # seconds between looks whether tables that are behind need records read again
 _STOP_TIMEOUT = 25.0  # seconds the app has to stop: a handler's grace, the last commit, leaving the group
 _HEALTHY_AFTER = 60.0  # seconds after which a failure is the first one again
 _MOST_FAILURES = 5  # unexplained failures in a row after which the process had better start anew
@@ -48,8 +51,12 @@ async def run_stage(
     stop: asyncio.Event,
     health: StageHealth,
     producer: DurableProducer | None = None,
+    completeness: Completeness | None = None,
 ) -> None:
     """Work until `stop`; then finish or give back the batch in hand, commit and leave the group.
+
+    `completeness` watches the tables that the stage folds into: when they lack what the group has read, it is read
+    again.
 
     The group is the deployment's prefix and the stage's name. A broker that is away is waited for, also at
     start. Raises `Terminal` when only a new process can help: no progress for `streams.exit_after` seconds,
@@ -71,11 +78,22 @@ async def run_stage(
     failures = 0
     try:
         while not stop.is_set():
-            line = _Line(stage, settings, stop=stop, health=health, producer=producer, limit=limit)
+            line = _Line(
+                stage,
+                settings,
+                stop=stop,
+                health=health,
+                producer=producer,
+                limit=limit,
+                completeness=completeness,
+            )
             began = time.monotonic()
             failure = await line.run(watchdog)
             if failure is None:
                 break
+            if isinstance(failure, _SetBack):
+                health.starting()
+                continue
             failures = 1 if time.monotonic() - began > _HEALTHY_AFTER else failures + 1
             await _consider(failure, failures=failures, stage=stage, health=health, stop=stop)
     finally:
@@ -107,6 +125,10 @@ async def _consider(
         await asyncio.wait_for(stop.wait(), backoff(failures, random=random.random))
 
 
+class _SetBack(Exception):
+    """The group was set back to what the tables hold; the app begins anew from there."""
+
+
 class _Line:
     """One life of the Faust app, from its start to its stop or failure."""
 
@@ -119,15 +141,20 @@ class _Line:
         health: StageHealth,
         producer: DurableProducer,
         limit: DeadLetterLimit,
+        completeness: Completeness | None,
     ) -> None:
         self._stage = stage
+        self._topic = stage.topic.full_name(settings.kafka.topic_prefix)
+        self._completeness = completeness
+        self._looked_at = time.monotonic()
+        self._reads = _Reads()
         self._stop = stop
         self._health = health
         self._failure: BaseException | None = None
         self._joined = False
         self._app = make_app(
             stage=stage.name,
-            topic=stage.topic.full_name(settings.kafka.topic_prefix),
+            topic=self._topic,
             settings=settings.kafka,
             agent=self._agent,
         )
@@ -138,6 +165,8 @@ class _Line:
             health=health,
             given_up=self._given_up,
             handler_timeout=HANDLER_TIMEOUT,
+            passed_over=completeness.pass_over if completeness else None,
+            tables_behind=completeness.doubt if completeness else lambda: None,
         )
 
     async def run(self, watchdog: asyncio.Task[None]) -> BaseException | None:
@@ -153,6 +182,7 @@ class _Line:
                 )
                 self._failure = self._failure or _error_of(watchdog) or _error_of(starting) or self._crash()
                 self._show()
+                await self._compare()
         finally:
             stopping.cancel()
             await self._stop_app(starting)
@@ -174,6 +204,27 @@ class _Line:
                 self._health.recovered("kafka")
             self._health.running(assignment=partitions)
             metrics.STREAM_PARTITIONS.labels(self._stage.name).set(len(partitions))
+
+    async def _compare(self) -> None:
+        """Set the group back where the tables lack what it has read; see completeness.py."""
+        completeness, app = self._completeness, self._app
+        if completeness is None or self._failure is not None or not self._joined or app.rebalancing:
+            return
+        if not completeness.behind or time.monotonic() - self._looked_at < _LOOK_AT_TABLES:
+            return
+        self._looked_at = time.monotonic()
+        consumer = cast("HardenedConsumer", app.consumer)
+        generation = app.consumer_generation_id
+        positions = {tp.partition: consumer.committed_offset(tp) or 0 for tp in consumer.assignment()}
+        try:
+            again = await completeness.to_read_again(self._topic, positions)
+        except ConnectorError:
+            return  # the health of the tables says so
+        if again and generation == app.consumer_generation_id and not app.rebalancing:
+            offsets = {TP(self._topic, partition): offset for partition, offset in again.items()}
+            if await consumer.set_back(offsets):
+                _log.warning("records are read again", stage=self._stage.name, offsets=again)
+                self._failure = _SetBack()
 
     async def _stop_app(self, starting: asyncio.Task[Any]) -> None:
         stopped = asyncio.create_task(self._app.stop())
@@ -219,10 +270,14 @@ class _Line:
             # After one batch of this generation was given up, no later one may be worked on and acknowledged.
             current = all(event.message.generation_id == app.consumer_generation_id for event in events)
             if current and not self._given_up():
-                settled = await self._runner.run([_record(event.message) for event in events])
+                consumer = cast("HardenedConsumer", app.consumer)
+                generation = events[0].message.generation_id
+                records = self._reads.records([event.message for event in events], consumer)
+                settled = await self._runner.run(records)
                 # Evicted meanwhile: others read these records already.
-                settled = settled and events[0].message.generation_id == app.consumer_generation_id
+                settled = settled and generation == app.consumer_generation_id
             if settled:
+                self._reads.handled(records, generation=generation)
                 for event in events:
                     await stream.ack(event)
         except Exception as error:  # noqa: BLE001 - see the docstring
@@ -238,16 +293,43 @@ class _Line:
                 metrics.STREAM_ABANDONED.labels(self._stage.name).inc(len(events))
 
 
-def _record(message: Any) -> Record:
-    return Record(
-        topic=message.topic,
-        partition=message.partition,
-        offset=message.offset,
-        key=message.key,
-        value=message.value,
-        headers=dict(message.headers or ()),
-        timestamp=message.timestamp or 0.0,
-    )
+class _Reads:
+    """How far this reader has handled each partition of one assignment."""
+
+    def __init__(self) -> None:
+        self._generation: int | None = None
+        self._next: dict[TP, int] = {}
+
+    def records(self, messages: Sequence[Any], consumer: HardenedConsumer) -> list[Record]:
+        """The messages, each with where the reader was before it: at first, at the group's offset."""
+        generation = messages[0].generation_id
+        if generation != self._generation:
+            self._generation, self._next = generation, {}
+        reached: dict[TP, int] = {}
+        records = []
+        for message in messages:
+            tp = message.tp
+            if tp not in self._next:
+                self._next[tp] = min(consumer.committed_offset(tp) or 0, message.offset)
+            records.append(
+                Record(
+                    topic=message.topic,
+                    partition=message.partition,
+                    offset=message.offset,
+                    key=message.key,
+                    value=message.value,
+                    headers=dict(message.headers or ()),
+                    timestamp=message.timestamp or 0.0,
+                    follows=reached.get(tp, self._next[tp]),
+                )
+            )
+            reached[tp] = message.offset + 1
+        return records
+
+    def handled(self, records: Sequence[Record], *, generation: int) -> None:
+        """Everything that follows from the records is durable."""
+        if generation == self._generation:
+            self._next.update({TP(record.topic, record.partition): record.offset + 1 for record in records})
 
 
 def _error_of(task: asyncio.Task[Any]) -> BaseException | None:

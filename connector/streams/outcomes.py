@@ -12,7 +12,10 @@ from connector.topics import Topic
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """One record as it lies on the topic: raw bytes, nothing parsed. `timestamp`: seconds since the epoch."""
+    """One record as it lies on the topic: raw bytes, nothing parsed. `timestamp`: seconds since the epoch.
+
+    `follows`: where its reader was before it. What lies between was never there; what lies below was handled.
+    """
 
     topic: str
     partition: int
@@ -21,6 +24,7 @@ class Record:
     value: bytes | None
     headers: Mapping[str, bytes] = field(default_factory=dict)
     timestamp: float = 0.0
+    follows: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

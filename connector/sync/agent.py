@@ -66,7 +66,7 @@ class SyncStage:
             except Rejected as error:
                 outcomes.append(Dead(cause=error.cause, reason=error.message, advice=error.advice))
         async with transaction(self._pool) as connection:
-            result = await self._tables.apply(connection, events, offsets=positions, now=datetime.now(UTC))
+            result = await self._tables.apply(connection, events, offsets=records, now=datetime.now(UTC))
         if result.contacts or result.activities:
             self._wake.set()
         return outcomes

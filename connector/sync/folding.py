@@ -16,7 +16,7 @@ from connector.crm.port import Priority
 from connector.errors import Transient
 from connector.events import ContactMerged, ConversationEvent
 from connector.state.database import Connection
-from connector.state.offsets import store_offsets
+from connector.state.offsets import HasPosition, store_offsets
 from connector.sync.core.fold import (
     ActivityState,
     ContactState,
@@ -57,7 +57,7 @@ class SinkTables:
         connection: Connection,
         events: Sequence[tuple[ConversationEvent, Position]],
         *,
-        offsets: Iterable[Position],
+        offsets: Iterable[HasPosition],
         now: datetime,
         replay: bool = False,
     ) -> FoldResult:

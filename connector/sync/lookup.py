@@ -31,6 +31,7 @@ from connector.crm.port import CandidateContact, ContactHits, ContactQuery, Crm,
 from connector.crm.quota import QuotaHeld
 from connector.errors import ConnectorError, Terminal, Transient
 from connector.state.database import Connection, transaction
+from connector.state.whole import Wholeness
 from connector.streams.backoff import backoff
 from connector.sync.calls import LONGEST_PAUSE
 from connector.sync.claims import Claims
@@ -81,11 +82,19 @@ class Lookups:
     """The look-ups of one sink."""
 
     def __init__(
-        self, *, crm: Crm, pool: asyncpg.Pool, rules: LookupRules, health: StageHealth, stopped_retry: float
+        self,
+        *,
+        crm: Crm,
+        pool: asyncpg.Pool,
+        rules: LookupRules,
+        health: StageHealth,
+        stopped_retry: float,
+        tables: Wholeness,
     ) -> None:
         self._crm = crm
         self._schema = crm.name
         self._pool = pool
+        self._tables = tables
         self._claims = Claims(schema=crm.name)
         self._rules = rules
         self._health = health
@@ -117,7 +126,7 @@ class Lookups:
                         await look_again(connection, self._schema)
                 done = await self.look()
             except ConnectorError as error:
-                log.info("a look-up is tried again", sink=self._crm.name, reason=error.message)
+                log.debug("a look-up is tried again", sink=self._crm.name, reason=error.message)
                 await rest(_POLL, stop)
                 continue
             except Exception:
@@ -136,6 +145,7 @@ class Lookups:
         self._turn += 1
         asked = time.monotonic()
         async with transaction(self._pool) as connection:
+            token = await self._tables.must_be_whole(connection)
             people = await self._claim(connection)
         if not people:
             return 0
@@ -145,6 +155,7 @@ class Lookups:
         ) as lease:
             found = await self._search(people, lease)
             async with transaction(self._pool) as connection:
+                await self._tables.must_be_whole(connection, since=token)
                 if found is None:
                     await self._claims.give_back(connection, holding)
                     return 0

@@ -32,6 +32,7 @@ from connector.crm.port import (
 from connector.errors import ConnectorError
 from connector.settings import StreamSettings, SyncSettings
 from connector.state.database import Connection, transaction
+from connector.state.whole import AlwaysWhole, Token, Wholeness
 from connector.streams.backoff import backoff
 from connector.streams.outgoing import queue_outgoing
 from connector.sync.backlog import waiting
@@ -66,7 +67,10 @@ _OLDEST_SHARE = 5  # every so many claims starts at the oldest, so that no conve
 
 
 class Writer:
-    """Drains one sink until `stop`. `wake` is set by the agent after each fold. `mapping`: else the built-in one."""
+    """Drains one sink until `stop`. `wake` is set by the agent after each fold. `mapping`: else the built-in one.
+
+    `tables` are asked in each transaction: nothing is written from tables that were restored and lack something.
+    """
 
     def __init__(
         self,
@@ -83,6 +87,7 @@ class Writer:
         links: FileLinks | None = None,
         default_region: str = "",
         outgoing_queued: Callable[[], None] = lambda: None,
+        tables: Wholeness | None = None,
     ) -> None:
         self.crm = crm
         self.stage = f"sync-{crm.name}"
@@ -90,6 +95,7 @@ class Writer:
         self._mapping = mapping or built_in()
         self._links = links
         self._pool = pool
+        self._tables = tables or AlwaysWhole()
         self._settings = settings
         self._claims = Claims(schema=crm.name)
         self._calls = CallRunner(crm, health=health, stopped_retry=settings.stopped_retry)
@@ -113,6 +119,7 @@ class Writer:
             ),
             health=health,
             stopped_retry=settings.stopped_retry,
+            tables=self._tables,
         )
         self._drains = calls_in_flight
         self._health = health
@@ -154,6 +161,7 @@ class Writer:
         # One claim at a time in this process: drains that look at the same moment see the same items.
         async with self._claiming, transaction(self._pool) as connection:
             asked = time.monotonic()
+            token = await self._tables.must_be_whole(connection)
             claim = await self._claims.claim(
                 connection,
                 limit=self._settings.drain_batch,
@@ -169,13 +177,13 @@ class Writer:
         async with held(
             self._pool, self._claims, holding, until=asked + self._lease, seconds=self._lease
         ) as lease:
-            return await self._write(claim, lease)
+            return await self._write(claim, lease, token)
 
     async def look_up(self) -> int:
         """Look one batch of new people up in the CRM; how many may be written now."""
         return await self._lookups.look()
 
-    async def _write(self, claim: Claim, lease: HeldLease) -> int:
+    async def _write(self, claim: Claim, lease: HeldLease, token: Token) -> int:
         records, people = await self._write_contacts(claim, lease)
         plan = plan_activities(
             claim.activities, records=records, layout=self._mapping.layout, links=self._links
@@ -184,6 +192,7 @@ class Writer:
         creates = [*plan.creates, *absent]
 
         async def settle_contacts(connection: Connection) -> set[str]:
+            await self._tables.must_be_whole(connection, since=token)
             await self._claims.settle_contacts(connection, people)
             # A contact that was merged while its first write was under way leaves a record over.
             await queue_retirements(connection, self._claims.schema, [item.contact_id for item in people])
@@ -207,6 +216,7 @@ class Writer:
         }
 
         async def settle_activities(connection: Connection) -> None:
+            await self._tables.must_be_whole(connection, since=token)
             await self._claims.settle_activities(
                 connection,
                 messages,
@@ -365,6 +375,7 @@ class Writer:
         while not self._stop.is_set():
             try:
                 async with transaction(self._pool) as connection:
+                    await self._tables.must_be_whole(connection)
                     retired = self._calls.pause <= 0 and await retire_one(
                         connection,
                         self._claims.schema,

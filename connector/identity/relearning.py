@@ -1,0 +1,242 @@
+"""Identity tables that were restored learn from `conversation.events` what was decided since the backup.
+
+A contact's id comes from the first alias that was seen, and which came first differs when partitions are read anew.
+But every decision is on the log: each event names its contact beside the aliases that it shows, merges and changes
+are events of their own. So these are read first, and only then the updates that the tables lack
+(docs/decisions/0004-a-restored-database.md). What is written here is what the rules would write who heard the
+contact's name with each message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from connector.errors import ConnectorError, Rejected
+from connector.events import Amendment, ContactChanged, ContactMerged, ConversationEvent, Message
+from connector.identity.directory import Alias, Directory
+from connector.identity.reading import bsuid_alias, phone_alias
+from connector.identity.rules import told, told_merged
+from connector.identity.store import RecordedMessage, load_directory, release_phones, save_directory
+from connector.settings import KafkaSettings
+from connector.state.database import Connection, transaction
+from connector.state.offsets import Place, store_offsets
+from connector.state.standing import LogSpan, lock, open_targets
+from connector.streams.codec import decode
+from connector.streams.completeness import Completeness
+from connector.streams.log_view import log_reader, offsets_since
+from connector.streams.outcomes import Record
+from connector.topics import CONVERSATION_EVENTS
+
+SCHEMA = "identity"
+_BATCH = 2000  # records a transaction
+_LOOK_EVERY = 0.5  # seconds
+_NUMBER_CHANGED = "user_changed_number"
+_SYSTEM = "system"
+
+_MARGIN = timedelta(minutes=15)
+"""How much earlier than the tables' last fold the reading begins: clocks differ, and an event is written after its fold."""
+
+_log = structlog.get_logger(__name__)
+
+
+async def what_was_told(
+    connection: Connection, settings: KafkaSettings, places: Collection[Place]
+) -> Mapping[Place, LogSpan]:
+    """The part of `conversation.events` that the tables have to read again, by when they last folded from `places`.
+
+    No places: they are as old as their newest fold.
+    """
+    newest: datetime | None = await connection.fetchval("SELECT max(stored_at) FROM identity.offsets")
+    oldest: datetime | None = await connection.fetchval(
+        "SELECT min(stored_at) FROM identity.offsets "
+        "JOIN unnest($1::text[], $2::int[]) AS p (topic, partition) USING (topic, partition)",
+        [place.topic for place in places],
+        [place.partition for place in places],
+    )
+    folded_at = oldest or newest
+    topic = CONVERSATION_EVENTS.full_name(settings.topic_prefix)
+    return await offsets_since(settings, topic=topic, since=folded_at and folded_at - _MARGIN)
+
+
+class Relearning:
+    """Reads what was told, one replica at a time, while the identity tables are behind."""
+
+    def __init__(self, completeness: Completeness, *, pool: asyncpg.Pool, settings: KafkaSettings) -> None:
+        self._completeness = completeness
+        self._pool = pool
+        self._settings = settings
+        self._topic = CONVERSATION_EVENTS.full_name(settings.topic_prefix)
+
+    async def run(self, *, stop: asyncio.Event) -> None:
+        """Work until `stop`; what fails is tried again, and the health of the tables says what is waited for."""
+        while not stop.is_set():
+            try:
+                if self._completeness.behind:
+                    await self._learn(stop)
+            except ConnectorError as error:
+                _log.info("reading what was told is tried again", reason=error.message)
+            try:
+                await asyncio.wait_for(stop.wait(), _LOOK_EVERY)
+            except TimeoutError:
+                continue
+
+    async def _learn(self, stop: asyncio.Event) -> None:
+        async with transaction(self._pool) as connection:
+            targets = await open_targets(connection, SCHEMA, self._topic)
+        if not targets:
+            return
+        async with log_reader(self._settings, group=None, client="connector-relearning") as consumer:
+            consumer.assign([TopicPartition(self._topic, partition) for partition in sorted(targets)])
+            while targets and not stop.is_set():
+                targets = dict(await self._step(consumer))
+
+    async def _step(self, consumer: AIOKafkaConsumer) -> Mapping[int, tuple[int, int]]:
+        """Learn from one batch, in one transaction; what is still to be read, {} when another replica reads it."""
+        async with transaction(self._pool) as connection:
+            await lock(connection, SCHEMA)
+            targets = await open_targets(connection, SCHEMA, self._topic)
+            records = await _read(consumer, self._topic, targets)
+            await learn(connection, records)
+            return await open_targets(connection, SCHEMA, self._topic)
+
+
+async def _read(
+    consumer: AIOKafkaConsumer, topic: str, targets: Mapping[int, tuple[int, int]]
+) -> list[Record]:
+    """Up to a batch of the records that are still to be read."""
+    records: list[Record] = []
+    for partition, (begin, until) in sorted(targets.items()):
+        place = TopicPartition(topic, partition)
+        consumer.seek(place, begin)
+        position = begin
+        while position < until and len(records) < _BATCH:
+            found = await consumer.getmany(place, timeout_ms=2000, max_records=_BATCH)
+            for message in found.get(place, ()):
+                if message.offset < until:
+                    records.append(
+                        Record(
+                            topic=topic,
+                            partition=partition,
+                            offset=message.offset,
+                            key=message.key,
+                            value=message.value,
+                            follows=position,
+                        )
+                    )
+                position = message.offset + 1
+            if not found:
+                break
+        if len(records) >= _BATCH:
+            break
+    return records
+
+
+async def learn(connection: Connection, records: Sequence[Record]) -> None:
+    """Enter what these records of `conversation.events` say about people, in the caller's transaction."""
+    events = _decoded(records)
+    shown = [event for event in events if isinstance(event, Message | Amendment | ContactChanged)]
+    people = [one for event in shown if (one := _told(event)) is not None]
+    merges = [event for event in events if isinstance(event, ContactMerged)]
+    messages = [event for event in events if isinstance(event, Message | Amendment)]
+    directory = await load_directory(
+        connection,
+        shown={alias for one in people for alias in (one.bsuid, one.phone) if alias is not None},
+        wamids={event.wamid for event in messages},
+        inquiries=[],
+        contacts={one.contact_id for one in people}.union(*(_merged(event) for event in merges)),
+    )
+    for event in merges:  # first, so that their people are one person when they are seen below
+        if event.person.contact_id is not None:
+            told_merged(
+                directory,
+                loser_id=event.loser_id,
+                winner_id=event.person.contact_id,
+                at=event.at,
+                reason=event.reason,
+            )
+    for one in people:
+        told(directory, contact_id=one.contact_id, at=one.at, bsuid=one.bsuid, phone=one.phone)
+    recorded = list(_recorded(messages, directory))
+    await save_directory(connection, directory, messages=recorded, parked=(), conflicts=())
+    await release_phones(
+        connection,
+        [
+            (directory.resolve(one.contact_id), one.phone, one.at)
+            for one in people
+            if one.number_changed and one.phone is not None
+        ],
+    )
+    await store_offsets(connection, schema=SCHEMA, offsets=records)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Evidence:
+    """Whose an event is, and what it shows of them."""
+
+    contact_id: UUID
+    at: datetime
+    bsuid: Alias | None
+    phone: Alias | None
+    number_changed: bool
+
+
+def _told(event: Message | Amendment | ContactChanged) -> _Evidence | None:
+    """None: it says nothing that holds. Who lost a phone shows the lost one."""
+    if event.person.contact_id is None or (isinstance(event, ContactChanged) and event.phone_lost):
+        return None
+    return _Evidence(
+        contact_id=event.person.contact_id,
+        at=event.at,
+        bsuid=bsuid_alias(event.person),
+        phone=phone_alias(event.person),
+        number_changed=isinstance(event, ContactChanged) and event.reason == _NUMBER_CHANGED,
+    )
+
+
+def _merged(event: ContactMerged) -> set[UUID]:
+    winner = event.person.contact_id
+    return {event.loser_id} if winner is None else {event.loser_id, winner}
+
+
+def _decoded(records: Iterable[Record]) -> list[ConversationEvent]:
+    events: list[ConversationEvent] = []
+    for record in records:
+        try:
+            events.append(decode(CONVERSATION_EVENTS, record.value))
+        except Rejected:  # whoever folds the topic keeps it as a dead letter
+            continue
+    return events
+
+
+def _recorded(messages: Iterable[Message | Amendment], directory: Directory) -> Iterable[RecordedMessage]:
+    """The messages that the tables do not know, each with its contact.
+
+    Not those by which Meta says that a person changed: read from the updates again, they are decided again, and
+    what follows from them is announced though the tables that announced it may have been lost before it was sent.
+    """
+    new: dict[str, RecordedMessage] = {}
+    for event in messages:
+        system = isinstance(event, Message) and event.message_type == _SYSTEM
+        if system or event.person.contact_id is None or event.wamid in directory.messages:
+            continue
+        new.setdefault(
+            event.wamid,
+            RecordedMessage(
+                wamid=event.wamid,
+                contact_id=event.person.contact_id,
+                first_event_id=event.event_id,
+                received_at=event.origin.received_at,
+                topic=event.origin.topic,
+                partition=event.origin.partition,
+                offset=event.origin.offset,
+            ),
+        )
+    return new.values()
