@@ -13,8 +13,9 @@ import pytest
 
 from connector.embedded.deployment import SANDBOX_APP_SECRET, LocalDeployment, SandboxOptions
 from connector.sandbox.audit import Audit, CrmRecords, audit, hubspot_records, salesforce_records
+from connector.sandbox.retries import RetrySchedule
 from connector.sandbox.whatsapp.conversations import Conversations, conversations
-from connector.sandbox.whatsapp.sender import RetrySchedule, Weather, WebhookSender
+from connector.sandbox.whatsapp.sender import Weather, WebhookSender
 
 _ROLES = ["ingress", "route", "sync-hubspot", "sync-salesforce"]
 
