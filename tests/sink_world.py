@@ -71,6 +71,10 @@ class HubSpotPeople:
     def erase(self, record_id: str) -> None:
         self._sandbox.portal.gdpr_delete({"objectId": record_id})
 
+    def begin_day(self, *, used: int = 0) -> None:
+        """It is a new day, of which other integrations have used so many calls."""
+        self._sandbox.portal.limits.today = used
+
     def remove_property(self, name: str) -> None:
         """The portal never had it."""
         del self._sandbox.portal.contacts.catalog.properties[name]
@@ -255,6 +259,7 @@ async def sink_world(
                 base_url=server.hubspot_url,
                 burst_calls=portal.burst_limit or 0,
                 search_calls=portal.search_limit or 0,
+                daily_calls=portal.daily_limit or 0,
             )
             database = DatabaseSettings(url=SecretStr(database_url))
             quota = await stack.enter_async_context(governed(account_limits(account), database))
