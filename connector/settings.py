@@ -112,9 +112,10 @@ class HubSpotSettings(_Group):
 
     enabled: bool = False
     access_token: SecretStr = SecretStr("")
-    """A service key or private-app token with crm.objects.contacts.read/write and crm.schemas.contacts.read/write."""
+    """A service key or private-app token with crm.objects.contacts.read/write and crm.schemas.contacts.read/write; with
+    automation too where workflows send templates."""
     client_secret: SecretStr = SecretStr("")
-    """Checks the signatures of HubSpot's webhooks and workflow actions."""
+    """Checks the signatures of HubSpot's webhooks and workflow actions, which are over CONNECTOR_INGRESS__PUBLIC_URL."""
     base_url: BaseUrl = "https://api.hubapi.com"
     api_version: str = Field(default="2026-09", pattern=r"^\d{4}-\d{2}$")
     """The dated path segment, one constant for all calls."""

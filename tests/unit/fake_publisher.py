@@ -24,6 +24,10 @@ class FakePublisher:
         self.kept: list[Any] = []
         self.keys: list[str] = []
         self.failure: Exception | None = None
+        self.failures_left: int | None = None
+        """So many times `failure` is raised; None: always."""
+        self.keeps_what_it_refuses = False
+        """The broker had the records, and its answer was lost."""
         self.asked = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
@@ -32,8 +36,16 @@ class FakePublisher:
         assert 0 < timeout <= 4.0
         self.asked.set()
         await self.gate.wait()
-        if self.failure is not None:
+        fails = self.failure is not None and self.failures_left != 0
+        if fails and self.failures_left is not None:
+            self.failures_left -= 1
+        if not fails or self.keeps_what_it_refuses:
+            self._keep(records)
+        if fails:
+            assert self.failure is not None
             raise self.failure
+
+    def _keep(self, records: Sequence[EncodedRecord]) -> None:
         self.keys += [record.key.decode() for record in records]
         self.kept += [decode(record.topic, record.value) for record in records]
 

@@ -112,22 +112,26 @@ async def test_an_action_is_signed_taken_and_waits_for_its_outcome(version: str)
 
 async def test_an_action_is_repeated_until_the_broker_is_back(world: World) -> None:
     """The same request, signed anew, for as long as it is answered 503; one send comes of it."""
-    failing = 3
+    world.publisher.failure, world.publisher.failures_left = Transient("Kafka is away.", retry_after=1), 3
 
-    async def publish(records: Any, *, timeout: float) -> None:
-        nonlocal failing
-        failing -= 1
-        if failing >= 0:
-            raise Transient("Kafka is away.", retry_after=1)
-        await FakePublisher.publish(world.publisher, records, timeout=timeout)
-
-    world.publisher.publish = publish  # type: ignore[method-assign]
     callback_id = await world.run()
 
     execution = await world.execution(callback_id)
     assert execution["answers"] == [503, 503, 503, 200]
     assert execution["state"] == "waiting"
     assert len(world.publisher.kept) == 1
+
+
+async def test_a_lost_answer_brings_the_same_send_again(world: World) -> None:
+    """The broker had it, HubSpot was not told so: the log has one send, twice, and one workflow waits."""
+    world.publisher.failure, world.publisher.failures_left = Transient("The answer is lost."), 1
+    world.publisher.keeps_what_it_refuses = True
+
+    callback_id = await world.run()
+
+    one, two = world.publisher.kept
+    assert one.event_id == two.event_id
+    assert (await world.execution(callback_id))["state"] == "waiting"
 
 
 async def test_a_wrong_field_takes_the_branch_of_blocked_at_once(world: World) -> None:

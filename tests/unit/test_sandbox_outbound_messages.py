@@ -97,22 +97,27 @@ async def test_only_a_new_request_sends(world: World) -> None:
 
 async def test_what_is_not_acknowledged_comes_again_under_its_id(world: World) -> None:
     """The whole envelope, until the broker has it."""
-    failing = 2
+    world.publisher.failure, world.publisher.failures_left = Transient("Kafka is away.", retry_after=1), 2
 
-    async def publish(records: Any, *, timeout: float) -> None:
-        nonlocal failing
-        failing -= 1
-        if failing >= 0:
-            raise Transient("Kafka is away.", retry_after=1)
-        await FakePublisher.publish(world.publisher, records, timeout=timeout)
-
-    world.publisher.publish = publish  # type: ignore[method-assign]
     await world.create(**REQUEST)
     await world.courier.settled()
 
     (message,) = await world.messages()
     assert (message["state"], message["answers"]) == ("acknowledged", [503, 503, 200])
     assert len({send.send_id for send in world.publisher.kept}) == 1
+
+
+async def test_a_lost_answer_brings_the_same_send_again(world: World) -> None:
+    """The broker had it, Salesforce was not told so: the log has one send, twice."""
+    world.publisher.failure, world.publisher.failures_left = Transient("The answer is lost."), 1
+    world.publisher.keeps_what_it_refuses = True
+
+    await world.create(**REQUEST)
+    await world.courier.settled()
+
+    one, two = world.publisher.kept
+    assert one.event_id == two.event_id
+    assert (await world.messages())[0]["state"] == "acknowledged"
 
 
 async def test_a_message_that_is_never_acknowledged_is_dropped_after_a_day(world: World) -> None:

@@ -445,6 +445,23 @@ async def test_a_broker_that_is_away_is_503(client: httpx.AsyncClient, publisher
     assert answer.headers["Retry-After"] == "3"
 
 
+async def test_a_campaign_whose_answer_is_lost_makes_the_same_ids_again(
+    client: httpx.AsyncClient, publisher: FakePublisher
+) -> None:
+    """The broker had all of it, or a part; the repetition is answered as the first would have been."""
+    publisher.failure, publisher.failures_left = Transient("The answer is lost.", retry_after=1), 1
+    publisher.keeps_what_it_refuses = True
+    body = to_each(*({"to": {"hubspot_id": str(number)}} for number in range(1, 4)))
+
+    lost = await client.post(URL, json=body, headers=bearer())
+    again = await client.post(URL, json=body, headers=bearer())
+
+    assert (lost.status_code, again.status_code) == (503, 202)
+    first, second = publisher.kept[:3], publisher.kept[3:]
+    assert [send.event_id for send in first] == [send.event_id for send in second]
+    assert [send.send_id for send in first] == [item["send_id"] for item in again.json()["recipients"]]
+
+
 async def test_without_clients_every_request_is_503(publisher: FakePublisher) -> None:
     """And says which setting is missing."""
     async with ingress_client(publisher, {}, now=lambda: NOW) as client:
