@@ -34,6 +34,7 @@ from connector.streams.codec import encode
 from connector.streams.outcomes import Record
 from connector.sync.agent import SyncStage
 from connector.sync.core.mapping import SyncMapping
+from connector.sync.wake import Wake
 from connector.sync.writer import Writer
 from connector.telemetry.health import StageHealth
 from connector.topics import CONVERSATION_EVENTS
@@ -170,7 +171,7 @@ class SinkWorld:
         """The process starts anew, with these settings."""
         self.stop = asyncio.Event()
         self.health = StageHealth("writer")
-        wake = asyncio.Event()
+        wake = Wake()
         self.writer = Writer(
             crm=self.crm,
             pool=self.pool,

@@ -24,6 +24,7 @@ from connector.sync.agent import SyncStage
 from connector.sync.core.mapping import SyncMapping
 from connector.sync.doubt import doubt_everything
 from connector.sync.leases import lease_seconds
+from connector.sync.wake import Wake
 from connector.sync.writer import Writer
 from connector.telemetry.health import StageHealth, serve_health
 
@@ -47,10 +48,11 @@ async def run_sink(
     Raises `Terminal` when only a new process can help, and `OSError` when the health port is taken.
     """
     name = f"sync-{crm.name}"
-    wake, queued = asyncio.Event(), asyncio.Event()
+    wake, queued = Wake(), asyncio.Event()
     # Each drain holds a connection while it commits, and so do the fold, the relay and the lease renewals.
     size = max(settings.database.pool_size, calls_in_flight + 4)
-    pool = await open_pool(settings.database.url.get_secret_value(), size=size, application=name)
+    url = settings.database.url.get_secret_value()
+    pool = await open_pool(url, size=size, application=name)
     producer = DurableProducer(settings.kafka, client=f"connector-{name}-relay")
     health, writing, relaying = StageHealth(name), StageHealth(f"{name}-writer"), StageHealth(f"{name}-relay")
     writing.about = {"mapping": {"source": mapping.source, "version": mapping.version}}
@@ -101,6 +103,7 @@ async def run_sink(
             whole.watch(stop=stop),
             run_stage(stage, settings, stop=stop, health=health, completeness=whole),
             write(),
+            wake.listen(url, crm.name, stop=stop),
             run_relay(pool, stage=name, sender=producer, wake=queued, stop=stop, health=relaying),
             serve_health(settings.health, [health, writing, relaying, tables], stop=stop),
         )

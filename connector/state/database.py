@@ -58,6 +58,10 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     )
 
 
+async def _keep(_: object) -> None:
+    """Give a connection back as it is: nobody changes its session, and asyncpg's own reset is a round trip."""
+
+
 async def open_pool(
     url: str, *, size: int, application: str, settings: Mapping[str, str] | None = None
 ) -> asyncpg.Pool:
@@ -71,6 +75,7 @@ async def open_pool(
         max_size=size,
         command_timeout=_STATEMENT_TIMEOUT_SECONDS,
         init=_prepare,
+        reset=_keep,
         server_settings={"application_name": f"connector {application}", **(settings or {})},
     )
 

@@ -6,7 +6,6 @@ holds the rest.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -21,6 +20,7 @@ from connector.streams.outcomes import Dead, Done, Outcome, Record
 from connector.sync.core.fold import Position
 from connector.sync.core.holding import HoldRules
 from connector.sync.folding import SinkTables
+from connector.sync.wake import Wake
 from connector.topics import CONVERSATION_EVENTS
 
 
@@ -35,7 +35,7 @@ class SyncStage:
         *,
         pool: asyncpg.Pool,
         settings: SyncSettings,
-        wake: asyncio.Event,
+        wake: Wake,
         waiting: Callable[[], int],
     ) -> None:
         self.name = f"sync-{sink}"
@@ -67,6 +67,6 @@ class SyncStage:
                 outcomes.append(Dead(cause=error.cause, reason=error.message, advice=error.advice))
         async with transaction(self._pool) as connection:
             result = await self._tables.apply(connection, events, offsets=records, now=datetime.now(UTC))
-        if result.contacts or result.activities:
-            self._wake.set()
+            await self._wake.announce(connection, self._tables.schema, result)
+        self._wake.folded(result)
         return outcomes

@@ -42,6 +42,7 @@ from connector.sync.leases import HeldLease, held, lease_seconds
 from connector.sync.locks import lock_contacts
 from connector.sync.records import owners_among
 from connector.sync.rest import rest
+from connector.sync.wake import Wake
 from connector.telemetry import metrics
 from connector.telemetry.health import StageHealth
 
@@ -109,16 +110,17 @@ class Lookups:
         """Seconds until the next search may be tried; ≤ 0 when it may be now."""
         return self._paused_until - time.monotonic()
 
-    async def run(self, *, stop: asyncio.Event, wake: asyncio.Event) -> None:
+    async def run(self, *, stop: asyncio.Event, wake: Wake) -> None:
         """Look people up until `stop`, and once a day again those whom the CRM did not have.
 
-        `wake` says that people were folded; it is set for the drains when they may be written.
+        The drains are woken when people may be written.
         """
         again = 0.0
         while not stop.is_set():
             if self.pause > 0:
                 await rest(self.pause, stop)
                 continue
+            wake.people.clear()
             try:
                 if time.monotonic() >= again:
                     again = time.monotonic() + _LOOK_AGAIN_EVERY
@@ -136,9 +138,9 @@ class Lookups:
                 await rest(_POLL, stop)
                 continue
             if done:
-                wake.set()
+                wake.items.set()
             else:
-                await rest(_POLL, stop, wake)
+                await rest(_POLL, stop, wake.people)
 
     async def look(self) -> int:
         """Look one batch of people up; how many were settled."""

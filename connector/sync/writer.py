@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -50,20 +51,35 @@ from connector.sync.plan import ActivityPlan, PlannedActivity, PlannedContact, p
 from connector.sync.refusals import RefusalLimit, refusal_letter
 from connector.sync.rest import rest
 from connector.sync.retirement import queue_retirements, retire_one
+from connector.sync.wake import Wake
 from connector.telemetry import metrics
 from connector.telemetry.health import StageHealth
 
 log = structlog.get_logger(__name__)
 
+Done = TypeVar("Done")
+
 _Result = TypeVar("_Result")
 
-_IDLE_POLL = 1.0  # seconds; another replica's fold does not wake us, its items are seen at the next look
+_IDLE_POLL = 1.0  # seconds; what a lost notification told of is seen at the next look
+_PARTIAL_EVERY = (
+    0.2  # seconds between claims that leave nothing waiting: several statuses of a message are one write
+)
 _MEASURE_EVERY = 2.0  # seconds
 _LOOKUPS = 2  # vain look-ups after which a create in doubt is repeated, where no unique key guards it
 _REFUSED_AGAIN = 3  # times `stopped_retry`, so that each look at a stopped line tries another item
 _LONGEST_DOUBT = 300.0  # seconds between look-ups that the CRM does not answer for one message
 _TELL_EVERY = 5  # such look-ups, between lines in the log
 _OLDEST_SHARE = 5  # every so many claims starts at the oldest, so that no conversation waits for ever
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Drain:
+    """What was claimed, until when (monotonic seconds), and from which life of the tables."""
+
+    claim: Claim
+    until: float
+    token: Token
 
 
 class Writer:
@@ -82,7 +98,7 @@ class Writer:
         calls_in_flight: int,
         health: StageHealth,
         stop: asyncio.Event,
-        wake: asyncio.Event,
+        wake: Wake,
         mapping: SyncMapping | None = None,
         links: FileLinks | None = None,
         default_region: str = "",
@@ -127,7 +143,6 @@ class Writer:
         self._wake = wake
         self._outgoing_queued = outgoing_queued
         self._turn = 0
-        self._claiming = asyncio.Lock()
         self._lease = lease_seconds(crm.request_timeout)
 
     async def run(self) -> None:
@@ -137,8 +152,7 @@ class Writer:
         async with asyncio.TaskGroup() as group:
             lookups = self._lookups.run(stop=self._stop, wake=self._wake)
             group.create_task(lookups, name=f"{self.stage}-lookup")
-            for number in range(self._drains):
-                group.create_task(self._drain_forever(), name=f"{self.stage}-drain-{number}")
+            group.create_task(self._drain_forever(), name=f"{self.stage}-drains")
             group.create_task(self._retire_forever(), name=f"{self.stage}-retire")
             group.create_task(self._measure_forever(), name=f"{self.stage}-measure")
 
@@ -157,9 +171,12 @@ class Writer:
 
     async def drain(self) -> int:
         """Claim and write one batch; the number of items settled, 0 when nothing waits."""
+        drain = await self._claim()
+        return await self._write_claimed(drain) if drain.claim else 0
+
+    async def _claim(self) -> _Drain:
         self._turn += 1
-        # One claim at a time in this process: drains that look at the same moment see the same items.
-        async with self._claiming, transaction(self._pool) as connection:
+        async with transaction(self._pool) as connection:
             asked = time.monotonic()
             token = await self._tables.must_be_whole(connection)
             claim = await self._claims.claim(
@@ -170,14 +187,12 @@ class Writer:
                 oldest_first=self._turn % _OLDEST_SHARE == 0,
                 lowest=self._calls.lowest,
             )
-        if not claim:
-            return 0
-        self._wake.set()  # there may be work for another drain beside this one
-        holding = [contact.contact_id for contact in claim.contacts]
-        async with held(
-            self._pool, self._claims, holding, until=asked + self._lease, seconds=self._lease
-        ) as lease:
-            return await self._write(claim, lease, token)
+        return _Drain(claim=claim, until=asked + self._lease, token=token)
+
+    async def _write_claimed(self, drain: _Drain) -> int:
+        holding = [contact.contact_id for contact in drain.claim.contacts]
+        async with held(self._pool, self._claims, holding, until=drain.until, seconds=self._lease) as lease:
+            return await self._write(drain.claim, lease, drain.token)
 
     async def look_up(self) -> int:
         """Look one batch of new people up in the CRM; how many may be written now."""
@@ -350,26 +365,49 @@ class Writer:
         await queue_outgoing(connection, stage=self.stage, records=letters)
 
     async def _drain_forever(self) -> None:
-        while not self._stop.is_set():
-            if self._calls.pause > 0:
-                await self._sleep(self._calls.pause)
-                continue
-            self._wake.clear()  # before looking, so that what is folded meanwhile is not missed
-            try:
-                done = await self.drain()
-            except ConnectorError as error:
-                self._health.waiting("database", reason=error.message, advice=error.advice)
-                await self._sleep(_IDLE_POLL)
-                continue
-            except Exception:
-                log.exception(
-                    "a drain failed; its leases run out and the items are tried again", sink=self.crm.name
-                )
-                await self._sleep(_IDLE_POLL)
-                continue
-            self._health.recovered("database")
-            if not done:
-                await self._sleep(_IDLE_POLL, or_wake=True)
+        """One claims, several write: drains that looked at the same moment would see the same items."""
+        slots = asyncio.Semaphore(self._drains)
+        not_before = 0.0
+        async with asyncio.TaskGroup() as drains:
+            while not self._stop.is_set():
+                if self._calls.pause > 0:
+                    await self._sleep(self._calls.pause)
+                    continue
+                await slots.acquire()
+                await self._sleep(not_before - time.monotonic())
+                self._wake.items.clear()  # before looking, so that what is folded meanwhile is not missed
+                drain = await self._survived(self._claim())
+                full = drain is not None and len(drain.claim.activities) >= self._settings.drain_batch
+                not_before = 0.0 if full else time.monotonic() + _PARTIAL_EVERY
+                if drain is not None and drain.claim:
+                    drains.create_task(self._drain_one(drain, slots=slots), name=f"{self.stage}-drain")
+                else:
+                    slots.release()
+                    await self._sleep(_IDLE_POLL, or_wake=True)
+
+    async def _drain_one(self, drain: _Drain, *, slots: asyncio.Semaphore) -> None:
+        try:
+            await self._survived(self._write_claimed(drain))
+        finally:
+            slots.release()
+            self._wake.items.set()  # more may wait for the people whose leases were given back
+
+    async def _survived(self, work: Coroutine[Any, Any, Done]) -> Done | None:
+        """The result; or None after a pause, when it failed: the leases end and the items are tried again."""
+        try:
+            done = await work
+        except ConnectorError as error:
+            self._health.waiting("database", reason=error.message, advice=error.advice)
+            await self._sleep(_IDLE_POLL)
+            return None
+        except Exception:
+            log.exception(
+                "a drain failed; its leases run out and the items are tried again", sink=self.crm.name
+            )
+            await self._sleep(_IDLE_POLL)
+            return None
+        self._health.recovered("database")
+        return done
 
     async def _retire_forever(self) -> None:
         while not self._stop.is_set():
@@ -405,7 +443,8 @@ class Writer:
             await self._sleep(_MEASURE_EVERY)
 
     async def _sleep(self, seconds: float, *, or_wake: bool = False) -> None:
-        await rest(seconds, self._stop, *((self._wake,) if or_wake else ()))
+        if seconds > 0:
+            await rest(seconds, self._stop, *((self._wake.items,) if or_wake else ()))
 
     def _count(self, kind: str, results: Sequence[WriteResult]) -> None:
         for result in results:

@@ -33,6 +33,7 @@ from connector.streams.outcomes import Dead, Record
 from connector.streams.relay import relay_once
 from connector.sync.agent import SyncStage
 from connector.sync.retirement import retire_one
+from connector.sync.wake import Wake
 from connector.sync.writer import Writer
 from connector.telemetry.health import StageHealth
 from connector.topics import CONVERSATION_EVENTS, WHATSAPP_UPDATES
@@ -233,7 +234,7 @@ class MachineWorld:
                 sink,
                 pool=self._fused(fuse),
                 settings=_SETTINGS,
-                wake=asyncio.Event(),
+                wake=Wake(),
                 waiting=lambda: 0,
             )
             await self._consume(sink, CONVERSATION_EVENTS.name, stage, most=most, fuse=fuse)
@@ -315,7 +316,7 @@ class MachineWorld:
             calls_in_flight=1,
             health=StageHealth("writer"),
             stop=asyncio.Event(),
-            wake=asyncio.Event(),
+            wake=Wake(),
         )
 
     def _fused(self, fuse: Fuse) -> Any:

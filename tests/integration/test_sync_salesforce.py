@@ -21,6 +21,7 @@ from connector.state.database import close_pool, open_pool
 from connector.streams.codec import encode
 from connector.streams.outcomes import Record
 from connector.sync.agent import SyncStage
+from connector.sync.wake import Wake
 from connector.sync.writer import Writer
 from connector.telemetry.health import StageHealth
 from connector.topics import CONVERSATION_EVENTS
@@ -42,9 +43,7 @@ class Sink:
         self.stop = asyncio.Event()
         self.health = StageHealth("writer")
         self.writer = self.another_writer(self.health, _SETTINGS)
-        self.stage = SyncStage(
-            "salesforce", pool=pool, settings=_SETTINGS, wake=asyncio.Event(), waiting=lambda: 0
-        )
+        self.stage = SyncStage("salesforce", pool=pool, settings=_SETTINGS, wake=Wake(), waiting=lambda: 0)
         self._offset = 0
 
     def another_writer(self, health: StageHealth, settings: SyncSettings) -> Writer:
@@ -55,7 +54,7 @@ class Sink:
             calls_in_flight=4,
             health=health,
             stop=self.stop,
-            wake=asyncio.Event(),
+            wake=Wake(),
         )
 
     async def fold(self, *events: ConversationEvent) -> None:

@@ -21,6 +21,7 @@ from connector.state.database import close_pool, open_pool
 from connector.streams.codec import encode
 from connector.streams.outcomes import Record
 from connector.sync.agent import SyncStage
+from connector.sync.wake import Wake
 from connector.sync.writer import Writer
 from connector.telemetry.health import StageHealth
 from connector.topics import CONVERSATION_EVENTS
@@ -36,7 +37,7 @@ class Sink:
         self.sandbox = sandbox
         self.pool = pool
         self.stop = asyncio.Event()
-        wake = asyncio.Event()
+        wake = Wake()
         self.health = StageHealth("writer")
         self.writer = Writer(
             crm=crm,
@@ -299,7 +300,7 @@ async def test_two_writers_never_write_one_contact_at_once(sink: Sink) -> None:
         calls_in_flight=4,
         health=StageHealth("other"),
         stop=sink.stop,
-        wake=asyncio.Event(),
+        wake=Wake(),
     )
     for round_number in range(10):
         await sink.fold(
@@ -321,7 +322,7 @@ async def test_too_many_waiting_items_stop_the_fold(sink: Sink) -> None:
         "hubspot",
         pool=sink.pool,
         settings=SyncSettings(max_waiting=10),
-        wake=asyncio.Event(),
+        wake=Wake(),
         waiting=lambda: 11,
     )
     with pytest.raises(Transient, match="11 items wait"):
