@@ -313,6 +313,16 @@ def test_a_template_comes_back_from_json_as_it_was(told: list[TemplateChange]) -
     assert Template.model_validate_json(found.model_dump_json()) == found
 
 
+def test_of_two_notices_of_the_same_second_the_same_one_counts_in_either_order() -> None:
+    """Found by the test above: a value just read and one kept before were compared in two spellings."""
+    current = {"new_category": "UTILITY", "category_update_timestamp": 1790000000}
+    first, second = (
+        change("template_category_update", {**current, "correct_category": coming})
+        for coming in ("MARKETING", "AUTHENTICATION")
+    )
+    assert after(first, second) == after(second, first)
+
+
 def test_of_two_statuses_of_the_same_second_the_one_that_forbids_counts() -> None:
     """Meta's times are whole seconds."""
     pause = change("message_template_status_update", {"event": "PAUSED"})

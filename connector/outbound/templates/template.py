@@ -54,6 +54,11 @@ class TemplateKey(Model):
     name: str
     language: str = Field(description="As in the API: en_US, pt_BR, ar.")
 
+    @property
+    def key(self) -> TemplateKey:
+        """What names it, and nothing else."""
+        return TemplateKey(waba_id=self.waba_id, name=self.name, language=self.language)
+
 
 class TemplateChange(TemplateKey):
     """What one answer of Graph, or one webhook, says about a template."""
@@ -83,11 +88,6 @@ class Template(TemplateKey):
         default=None, description="message_send_ttl_seconds; None: Meta's default."
     )
     as_of: dict[Attribute, UtcDatetime] = Field(default_factory=dict)
-
-    @property
-    def key(self) -> TemplateKey:
-        """What names it."""
-        return TemplateKey(waba_id=self.waba_id, name=self.name, language=self.language)
 
     @property
     def sendable(self) -> bool:
@@ -156,37 +156,34 @@ def format_of(header: Component) -> str:
 
 def blank(key: TemplateKey) -> Template:
     """A template of which nothing is known: it cannot be sent."""
-    return Template(waba_id=key.waba_id, name=key.name, language=key.language)
+    return Template.model_validate(key.key.model_dump())
 
 
 def folded(template: Template | None, change: TemplateChange) -> Template:
     """The template after a change. Commutative and idempotent; `template` is that of the change's key or None."""
     before = template if template is not None else blank(change)
+    told = Template.model_validate({**change.key.model_dump(), **change.values})
     newer = {
-        name: value for name, value in change.values.items() if _is_newer(before, name, value, at=change.at)
+        name: getattr(told, name) for name in change.values if _is_newer(before, told, name, at=change.at)
     }
     if not newer:
         return before
-    as_of = {**before.as_of, **dict.fromkeys(newer, change.at)}
-    return Template.model_validate({**dict(before), **newer, "as_of": as_of})
+    return before.model_copy(update={**newer, "as_of": {**before.as_of, **dict.fromkeys(newer, change.at)}})
 
 
-def _is_newer(template: Template, name: Attribute, value: Any, *, at: datetime) -> bool:
-    known = template.as_of.get(name)
+def _is_newer(before: Template, told: Template, name: Attribute, *, at: datetime) -> bool:
+    known = before.as_of.get(name)
     if known is None or known < at:
         return True
-    return known == at and _rank(name, value) > _rank(name, getattr(template, name))
+    return known == at and _rank(told, name) > _rank(before, name)
 
 
-def _rank(name: Attribute, value: Any) -> tuple[int, str]:
+def _rank(template: Template, name: Attribute) -> tuple[int, str]:
     """Which of two values of the same moment is believed: the one that allows less, then any fixed order."""
-    if isinstance(value, Model):
-        value = value.model_dump(mode="json")
-    elif isinstance(value, datetime):
-        value = value.isoformat()
+    value = template.model_dump(mode="json", include={name})[name]
     strict = 0
     if name == "status":
         strict = int(value != APPROVED)
     elif name == "category":
         strict = _STRICTNESS.get(str(value), 3)
-    return strict, json.dumps(value, sort_keys=True, default=str)
+    return strict, json.dumps(value, sort_keys=True)
