@@ -287,7 +287,10 @@ class Crm(Protocol):
         not tell of this person.
         """
 
-    async def retire_contact(self, record_id: str, *, created_by_us: bool, terms: Terms = NOW) -> Retired: ...
+    async def retire_contact(
+        self, record_id: str, *, person: ContactUpsert, created_by_us: bool, terms: Terms = NOW
+    ) -> Retired:
+        """Delete a record left over by a merge if all of it is ours, else leave it. `person`: as we would make it."""
 
     async def check_setup(self, *, create: bool) -> SetupReport: ...
 

@@ -7,9 +7,12 @@ from uuid import UUID
 
 import structlog
 
-from connector.crm.port import Crm, Priority, Terms
+from connector.crm.port import ContactUpsert, Crm, Priority, Terms
 from connector.errors import ConnectorError
 from connector.state.database import Connection
+from connector.sync.core.contacts import ContactFacts
+from connector.sync.core.desired import contact_profile
+from connector.sync.core.mapping import ContactMapping
 from connector.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -53,7 +56,9 @@ async def queue_retirements(connection: Connection, schema: str, contact_ids: Se
     )
 
 
-async def retire_one(connection: Connection, schema: str, crm: Crm, *, late_write: float = 30.0) -> bool:
+async def retire_one(
+    connection: Connection, schema: str, crm: Crm, *, mapping: ContactMapping, late_write: float = 30.0
+) -> bool:
     """Settle one left-over record, in the caller's transaction; False when none is ready.
 
     A record is ready once none of our activities hangs on it and nobody writes its contact; one that we only may
@@ -63,7 +68,7 @@ async def retire_one(connection: Connection, schema: str, crm: Crm, *, late_writ
     """
     row = await connection.fetchrow(
         f"""
-        SELECT r.contact_id, r.record_id, r.created_by_us
+        SELECT r.contact_id, r.record_id, r.created_by_us, c.facts
           FROM {schema}.retirements r JOIN {schema}.contacts c USING (contact_id)
          WHERE r.settled_at IS NULL AND r.not_before <= now() AND c.lease_until <= now()
            AND (r.record_id IS NOT NULL OR r.requested_at <= now() - make_interval(secs => $1))
@@ -80,7 +85,12 @@ async def retire_one(connection: Connection, schema: str, crm: Crm, *, late_writ
         if record_id is None:
             outcome = "never written"
         else:
-            retired = await crm.retire_contact(record_id, created_by_us=row["created_by_us"], terms=_TERMS)
+            retired = await crm.retire_contact(
+                record_id,
+                person=_as_made(row["contact_id"], row["facts"], mapping),
+                created_by_us=row["created_by_us"],
+                terms=_TERMS,
+            )
             outcome = "deleted" if retired.deleted else f"flagged: {retired.reason}"
     except ConnectorError as error:
         log.warning(
@@ -105,3 +115,15 @@ async def retire_one(connection: Connection, schema: str, crm: Crm, *, late_writ
     metrics.RETIRED.labels(schema, outcome.split(":")[0]).inc()
     log.info("left-over contact record", sink=schema, record_id=record_id, outcome=outcome)
     return True
+
+
+def _as_made(contact_id: UUID, facts: ContactFacts, mapping: ContactMapping) -> ContactUpsert:
+    """The person as we would make the record today: what it says beside that is somebody's work."""
+    profile, key = contact_profile(facts), str(contact_id)
+    return ContactUpsert(
+        contact_id=contact_id,
+        profile=profile,
+        always=mapping.always(profile, key=key),
+        once=mapping.once(profile, key=key),
+        is_new=True,
+    )

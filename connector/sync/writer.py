@@ -418,6 +418,7 @@ class Writer:
                         connection,
                         self._claims.schema,
                         self.crm,
+                        mapping=self._mapping.contacts[self.crm.name],
                         late_write=self._settings.lost_write_margin,
                     )
             except ConnectorError as error:

@@ -32,6 +32,7 @@ from connector.streams.codec import EncodedRecord, encode
 from connector.streams.outcomes import Dead, Record
 from connector.streams.relay import relay_once
 from connector.sync.agent import SyncStage
+from connector.sync.mapping import built_in
 from connector.sync.retirement import retire_one
 from connector.sync.wake import Wake
 from connector.sync.writer import Writer
@@ -268,7 +269,9 @@ class MachineWorld:
             nonlocal settled
             async with self._fused(fuse).acquire() as connection, connection.transaction():
                 crm = FusedCrm(self._crms[sink], fuse)
-                settled = await retire_one(connection, sink, crm, late_write=_MARGIN)
+                settled = await retire_one(
+                    connection, sink, crm, mapping=built_in().contacts[sink], late_write=_MARGIN
+                )
 
         await self._living(work, crash)
         return settled

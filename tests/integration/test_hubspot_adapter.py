@@ -305,7 +305,7 @@ async def test_a_contact_that_somebody_worked_on_stays(
     async with open_world(custom_objects=("2-123456",), absent_types=frozenset({"carts", "leads"})) as world:
         who = await world.person()
         work(world, who)
-        retired = await world.crm.retire_contact(who, created_by_us=True)
+        retired = await world.crm.retire_contact(who, person=upsert(1), created_by_us=True)
         assert not retired.deleted
         assert named in retired.reason
         assert world.portal.contacts.get(who) is not None
@@ -315,9 +315,9 @@ async def test_a_contact_that_is_all_ours_is_deleted() -> None:
     """We made it, we alone wrote it, nothing hangs on it, and the portal lacks some kinds of record: it goes."""
     async with open_world(custom_objects=("2-123456",), absent_types=frozenset({"carts", "leads"})) as world:
         who = await world.person()
-        assert (await world.crm.retire_contact(who, created_by_us=True)).deleted
+        assert (await world.crm.retire_contact(who, person=upsert(1), created_by_us=True)).deleted
         assert world.portal.contacts.get(who) is None
-        again = await world.crm.retire_contact(who, created_by_us=True)
+        again = await world.crm.retire_contact(who, person=upsert(1), created_by_us=True)
         assert (again.deleted, again.reason) == (True, "it was gone already")
 
 
@@ -330,7 +330,7 @@ async def test_what_our_token_may_not_see_is_taken_for_work() -> None:
     token = AppToken(token="pat-na1-sandbox", app_id="31415926", scopes=scopes)
     async with open_world(tokens=(token,)) as world:
         who = await world.person()
-        retired = await world.crm.retire_contact(who, created_by_us=True)
+        retired = await world.crm.retire_contact(who, person=upsert(1), created_by_us=True)
         assert not retired.deleted
         assert "cannot be seen" in retired.reason
 
@@ -340,7 +340,7 @@ async def test_a_history_with_a_gap_is_taken_for_work() -> None:
     async with open_world() as world:
         who = await world.person()
         world.spoil(FaultKind.EMPTY_RESULTS, "*/contacts/batch/read", times=1)
-        assert not (await world.crm.retire_contact(who, created_by_us=True)).deleted
+        assert not (await world.crm.retire_contact(who, person=upsert(1), created_by_us=True)).deleted
 
 
 def _results(found: Sequence[object]) -> list[type]:

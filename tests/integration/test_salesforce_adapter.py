@@ -34,6 +34,7 @@ from connector.crm.salesforce.adapter import Salesforce
 from connector.errors import RateLimited, Terminal, Transient, Uncertain
 from connector.sandbox import Fault, FaultKind, SalesforceConfig, SalesforceSandbox, SandboxServer
 from connector.sandbox.salesforce import ConnectedApp
+from connector.sandbox.salesforce.catalog import Field, custom_object
 from connector.sandbox.salesforce.config import PERSON_USER_ID
 from connector.sandbox.salesforce.transactions import Transaction
 from connector.settings import SalesforceSettings
@@ -548,9 +549,9 @@ async def test_leads_need_the_fields_of_contacts_too() -> None:
 async def test_a_left_over_record_of_ours_is_deleted(world: World) -> None:
     """A record that we made and that nobody else touched is deleted; a second time is no error."""
     who = await world.person()
-    assert (await world.crm.retire_contact(who, created_by_us=True)).deleted
+    assert (await world.crm.retire_contact(who, person=person(), created_by_us=True)).deleted
     assert world.values() == []
-    again = await world.crm.retire_contact(who, created_by_us=True)
+    again = await world.crm.retire_contact(who, person=person(), created_by_us=True)
     assert (again.deleted, again.reason) == (True, "it was gone already")
 
 
@@ -575,11 +576,24 @@ def _in_a_deal(world: World, who: str) -> None:
     world.org.insert("OpportunityContactRole", {"ContactId": who, "OpportunityId": deal.id}, PERSON)
 
 
+def _with_a_source(world: World, who: str) -> None:
+    world.org.update("Contact", who, {"LeadSource": "Fair"}, PERSON)
+
+
+def _with_a_policy(world: World, who: str) -> None:
+    insured = Field(name="Insured__c", type="reference", length=18, refers_to=("Contact",))
+    policy = custom_object("Policy__c", "a01", insured)
+    world.org.add_object(policy, child_of="Contact", relationship="Policies__r", field="Insured__c")
+    world.org.insert("Policy__c", {"Insured__c": who}, PERSON)
+
+
 @pytest.mark.parametrize(
     ("work", "named"),
     [
         pytest.param(_edited, "LastModifiedById", id="edited"),
         pytest.param(_with_a_title, "Title", id="title"),
+        pytest.param(_with_a_source, "LeadSource", id="any other field"),
+        pytest.param(_with_a_policy, "Policies__r", id="an object of the org's own"),
         pytest.param(_with_a_task, "Tasks", id="task"),
         pytest.param(_with_a_case, "Cases", id="case"),
         pytest.param(_in_a_deal, "OpportunityContactRoles", id="deal"),
@@ -591,24 +605,41 @@ async def test_a_record_that_somebody_worked_on_stays(
     """Somebody else's work is never deleted; the reason names it."""
     who = await world.person()
     work(world, who)
-    retired = await world.crm.retire_contact(who, created_by_us=True)
+    retired = await world.crm.retire_contact(who, person=person(), created_by_us=True)
     assert not retired.deleted
     assert named in retired.reason
 
 
-async def test_our_own_later_write_does_not_hide_what_somebody_typed(world: World) -> None:
-    """Salesforce keeps the last writer only, so the fields that we never write are looked at too."""
+@pytest.mark.parametrize(
+    ("work", "named"),
+    [
+        pytest.param(_with_a_title, "Title", id="a field that we never write"),
+        pytest.param(_edited, "LastName", id="a field that we write once"),
+    ],
+)
+async def test_our_own_later_write_does_not_hide_what_somebody_typed(
+    world: World, work: Callable[[World, str], None], named: str
+) -> None:
+    """Salesforce keeps the last writer only, so every field has to say what we or a new record would."""
     who = await world.person()
-    _with_a_title(world, who)
+    work(world, who)
     await world.crm.upsert_contacts([person(is_new=False)])
-    retired = await world.crm.retire_contact(who, created_by_us=True)
-    assert (retired.deleted, "Title" in retired.reason) == (False, True)
+    retired = await world.crm.retire_contact(who, person=person(), created_by_us=True)
+    assert (retired.deleted, named in retired.reason) == (False, True)
+
+
+async def test_a_lead_that_is_all_ours_is_deleted() -> None:
+    """What every new Lead has, its status, is nobody's work."""
+    async with open_world(settings={"person_object": "Lead"}) as world:
+        who = await world.person()
+        await world.crm.upsert_contacts([person(is_new=False, record_id=who)])
+        assert (await world.crm.retire_contact(who, person=person(), created_by_us=True)).deleted
 
 
 async def test_a_record_that_was_there_before_us_stays(world: World) -> None:
     """An adopted record is flagged."""
     there = world.org.insert("Contact", {"LastName": "Souza"}, PERSON)
-    retired = await world.crm.retire_contact(there.id, created_by_us=False)
+    retired = await world.crm.retire_contact(there.id, person=person(), created_by_us=False)
     assert not retired.deleted
     assert "before us" in retired.reason
 
@@ -617,7 +648,7 @@ async def test_a_record_whose_work_cannot_be_seen_stays() -> None:
     """When our user may not see cases, a record may have some: it is flagged."""
     async with open_world(absent_objects=frozenset({"Case"})) as world:
         who = await world.person()
-        retired = await world.crm.retire_contact(who, created_by_us=True)
+        retired = await world.crm.retire_contact(who, person=person(), created_by_us=True)
         assert not retired.deleted
         assert "cannot be seen" in retired.reason
 

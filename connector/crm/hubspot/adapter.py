@@ -109,7 +109,14 @@ class HubSpot:
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 
-    async def retire_contact(self, record_id: str, *, created_by_us: bool, terms: Terms = NOW) -> Retired:
+    async def retire_contact(
+        self,
+        record_id: str,
+        *,
+        person: ContactUpsert,  # noqa: ARG002 - the history tells who wrote what
+        created_by_us: bool,
+        terms: Terms = NOW,
+    ) -> Retired:
         """Delete or flag a record left over by a merge."""
         try:
             return await retirement.retire_contact(

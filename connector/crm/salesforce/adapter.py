@@ -90,10 +90,14 @@ class Salesforce:
         """≤ 40 people."""
         return await _checked(self._search.find(queries, terms))
 
-    async def retire_contact(self, record_id: str, *, created_by_us: bool, terms: Terms = NOW) -> Retired:
+    async def retire_contact(
+        self, record_id: str, *, person: ContactUpsert, created_by_us: bool, terms: Terms = NOW
+    ) -> Retired:
         """Delete or flag a record left over by a merge."""
         return await _checked(
-            retirement.retire_contact(self._client.under(terms), record_id, created_by_us=created_by_us)
+            retirement.retire_contact(
+                self._client.under(terms), record_id, person, self._people, created_by_us=created_by_us
+            )
         )
 
     async def check_setup(self, *, create: bool) -> SetupReport:  # noqa: ARG002

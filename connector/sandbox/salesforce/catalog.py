@@ -35,6 +35,8 @@ class Field:
     case_sensitive: bool = False
     refers_to: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    default: str | None = None
+    """Of a picklist: what a new record has."""
 
     @property
     def custom(self) -> bool:
@@ -58,7 +60,7 @@ class Field:
             "caseSensitive": self.case_sensitive,
             "referenceTo": list(self.refers_to),
             "picklistValues": [
-                {"active": True, "defaultValue": False, "label": value, "value": value}
+                {"active": True, "defaultValue": value == self.default, "label": value, "value": value}
                 for value in self.values
             ],
         }
@@ -150,6 +152,11 @@ def _reference(name: str, *targets: str) -> Field:
     return Field(name=name, type="reference", length=18, refers_to=targets)
 
 
+def custom_object(name: str, prefix: str, *fields: Field) -> SObject:
+    """An object that an org has made for itself."""
+    return _object(name, prefix, list(fields))
+
+
 def standard_objects() -> dict[str, SObject]:
     """The objects of a new org, without custom fields."""
     task = [
@@ -197,7 +204,13 @@ def standard_objects() -> dict[str, SObject]:
             [
                 *_person(),
                 Field(name="Company", length=255, required=True),
-                Field(name="Status", type="picklist", length=255, values=("Open - Not Contacted",)),
+                Field(
+                    name="Status",
+                    type="picklist",
+                    length=255,
+                    values=("Open - Not Contacted",),
+                    default="Open - Not Contacted",
+                ),
                 _fixed("IsConverted", "boolean"),
                 _fixed("ConvertedContactId", "reference", length=18),
             ],

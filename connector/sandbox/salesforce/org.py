@@ -53,6 +53,12 @@ class Org:
         """Add custom fields, as an admin does with an SFDX package; the names added."""
         return deploy({name: table.sobject for name, table in self.tables.items()}, files)
 
+    def add_object(self, sobject: SObject, *, child_of: str, relationship: str, field: str) -> None:
+        """Give the org an object of its own, whose records hang on those of another by a field of theirs."""
+        self.tables[sobject.name] = Table(sobject)
+        parent = self.tables[child_of].sobject
+        parent.children = {**parent.children, relationship: (sobject.name, field)}
+
     def table(self, name: str) -> Table:
         """The records of an object.
 

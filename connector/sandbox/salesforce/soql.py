@@ -23,6 +23,7 @@ _TOKEN = re.compile(
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _RESERVED = frozenset({"from", "where", "and", "or", "like", "limit", "in", "select"})
 _LONGEST = 100_000
+_MOST_CHILDREN = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +142,8 @@ class _Parser:
         while True:
             if self._mark("("):
                 children.append(self.query())
+                if len(children) > _MOST_CHILDREN:
+                    raise _malformed(f"a query may have at most {_MOST_CHILDREN} child subqueries")
                 self._expect(")")
             else:
                 fields.append(self._name())
