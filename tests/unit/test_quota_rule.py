@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from connector.crm.hubspot.quota import ASSOCIATIONS, BURST, SEARCH, bucket_of, read_news
 from connector.crm.port import Priority
