@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -171,6 +173,13 @@ class SalesforceSettings(_Group):
     """The secret at the end of the outbound messages' URL: at least 16 letters, digits, - or _ that nobody can guess."""
 
 
+class IdentitySettings(_Group):
+    """Who is who."""
+
+    parked_days: int = Field(default=30, ge=1)
+    """Days that a status waits for its message or person. After that its message was sent before we listened."""
+
+
 class SyncSettings(_Group):
     """Folding into desired state and writing it to a CRM."""
 
@@ -310,6 +319,7 @@ class Settings(BaseSettings):
     hubspot: HubSpotSettings = HubSpotSettings()
     salesforce: SalesforceSettings = SalesforceSettings()
     triggers: TriggerSettings = TriggerSettings()
+    identity: IdentitySettings = IdentitySettings()
     sync: SyncSettings = SyncSettings()
     media: MediaSettings = MediaSettings()
     streams: StreamSettings = StreamSettings()
@@ -319,8 +329,44 @@ class Settings(BaseSettings):
     """Country of phone numbers that people typed into the CRM without a country code, e.g. BR."""
 
 
+# What Kubernetes puts into every container for a Service whose name begins with "connector".
+_OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?)?$")
+
+
+def unknown_variables(names: Iterable[str]) -> dict[str, str]:
+    """CONNECTOR_* names that are no settings → the nearest that is one, "" when none is near."""
+    known = {"CONNECTOR_SECRETS_DIR"}
+    for name, field in Settings.model_fields.items():
+        known.add(f"CONNECTOR_{name.upper()}")
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            known.update(f"CONNECTOR_{name.upper()}__{part.upper()}" for part in group.model_fields)
+    found = {}
+    for name in sorted(names):
+        if not name.startswith("CONNECTOR_") or name in known or _OF_KUBERNETES.search(name):
+            continue
+        if any(name.startswith(f"{prefix}__") for prefix in known):
+            continue  # a part of a known one: the settings themselves judge it
+        # Without the prefix that all share, or all would be near.
+        said = {item.removeprefix("CONNECTOR_"): item for item in known}
+        near = get_close_matches(name.removeprefix("CONNECTOR_"), said, n=1, cutoff=0.7)
+        found[name] = said[near[0]] if near else ""
+    return found
+
+
+def _refuse_unknown() -> None:
+    unknown = unknown_variables(os.environ)
+    if unknown:
+        named = "; ".join(f"{name}{f' (is it {near}?)' if near else ''}" for name, near in unknown.items())
+        raise SettingsError(
+            f"There is no such setting: {named}.",
+            advice="correct or unset it; docs/configuration.md lists every setting",
+        )
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the environment. Raises `SettingsError` that names every wrong variable and what is valid."""
+    _refuse_unknown()
     try:
         return Settings(**overrides)
     except ValidationError as error:

@@ -79,3 +79,24 @@ async def discard_parked(connection: Connection, statuses: Sequence[ParkedStatus
     """Forget statuses that have found their person."""
     if statuses:
         await connection.execute(_DISCARD, [status.event_id for status in statuses])
+
+
+async def count_parked(connection: Connection) -> int:
+    """How many statuses wait for their person."""
+    count: int = await connection.fetchval("SELECT count(*) FROM identity.parked_statuses")
+    return count
+
+
+async def prune_parked(connection: Connection, *, days: int, most: int = 1000) -> int:
+    """Forget up to `most` statuses that have waited for `days` days; how many.
+
+    Their messages were sent before the connector listened. One that is being sent on at this moment is skipped.
+    """
+    rows = await connection.fetch(
+        "DELETE FROM identity.parked_statuses WHERE event_id IN (SELECT event_id FROM identity.parked_statuses "
+        "WHERE parked_at <= now() - make_interval(days => $1) ORDER BY parked_at LIMIT $2 FOR UPDATE SKIP LOCKED) "
+        "RETURNING 1",
+        days,
+        most,
+    )
+    return len(rows)

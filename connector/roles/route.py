@@ -1,4 +1,4 @@
-"""The role `route`: its two stages, the relay of what they queued, and the health port, until told to stop.
+"""The role `route`: its two stages, the relay of what they queued, its upkeep and the health port, until told to stop.
 
 One stage for what happens now and one for imports of old chats, each with a consumer group of its own.
 """
@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from connector.identity.history_stage import HistoryStage
 from connector.identity.relearning import Relearning, what_was_told
 from connector.identity.role import RouteStage
+from connector.identity.tending import tend_parked
 from connector.roles.parts import run_parts
 from connector.roles.tables import IDENTITY
 from connector.settings import Settings
@@ -54,6 +55,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
             run_stage(stage, settings, stop=stop, health=health, completeness=whole),
             run_stage(history, settings, stop=stop, health=history_health, completeness=whole),
             run_relay(pool, stage=stage.name, sender=producer, wake=wake, stop=stop, health=relay_health),
+            tend_parked(pool, days=settings.identity.parked_days, stop=stop),
             serve_health(settings.health, [health, history_health, relay_health, tables_health], stop=stop),
         )
     finally:

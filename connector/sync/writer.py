@@ -158,16 +158,16 @@ class Writer:
 
     async def apply_rules(self) -> None:
         """Hold and release people by the settings of today, before anything is written."""
-        while not self._stop.is_set():
+        place: UUID | None = UUID(int=0)
+        while place is not None and not self._stop.is_set():
             try:
                 async with transaction(self._pool) as connection:
-                    await apply_hold_rules(connection, self._claims.schema, self._holds)
+                    place = await apply_hold_rules(connection, self._claims.schema, self._holds, after=place)
             except ConnectorError as error:
                 self._health.waiting("database", reason=error.message, advice=error.advice)
                 await self._sleep(_IDLE_POLL)
             else:
                 self._health.recovered("database")
-                return
 
     async def drain(self) -> int:
         """Claim and write one batch; the number of items settled, 0 when nothing waits."""

@@ -74,6 +74,12 @@ INGRESS_INFLIGHT_BYTES = Gauge("connector_ingress_inflight_bytes", "Bytes not co
 # Producers that were replaced, by what was wrong with them (the error's name, or stuck).
 INGRESS_PRODUCERS_REPLACED = Counter("connector_ingress_producers_replaced", "Producers replaced", ["reason"])
 
+# identity
+# Statuses that came before anybody knew whose they are, and wait.
+PARKED_STATUSES = Gauge("connector_parked_statuses", "Statuses without a person")
+# Of those, forgotten after CONNECTOR_IDENTITY__PARKED_DAYS.
+PARKED_FORGOTTEN = Counter("connector_parked_forgotten", "Statuses whose person never came")
+
 # sync
 # Calls to a CRM; outcome: ok | Transient | RateLimited | Uncertain | Terminal.
 CRM_CALLS = Counter("connector_crm_calls", "Calls to a CRM", ["crm", "outcome"])

@@ -15,6 +15,7 @@ from route_batches import ARRIVAL, contacts, events, produced, queued, status, t
 from connector.errors import Transient
 from connector.identity.directory import Alias, contact_id_for
 from connector.identity.role import RouteStage
+from connector.identity.tending import tend_once
 from connector.state.database import close_pool, open_pool
 from connector.streams.outcomes import Record
 
@@ -267,3 +268,19 @@ async def test_two_answers_at_once_send_a_status_on_once(pool: asyncpg.Pool) -> 
     await asyncio.gather(*answers)
     assert len(await queued(pool)) == 1
     assert await parked(pool) == []
+
+
+async def test_a_status_whose_message_never_comes_is_forgotten_in_time(pool: asyncpg.Pool) -> None:
+    """After the days of the setting it goes; a younger one waits on; one that is sent on just now is left alone."""
+    await handled(
+        RouteStage(pool), [status(wamid, "read", recipient_id=PHONE) for wamid in ("old", "taken", "new")]
+    )
+    await pool.execute(
+        "UPDATE identity.parked_statuses SET parked_at = now() - interval '31 days' WHERE wamid <> 'new'"
+    )
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("SELECT 1 FROM identity.parked_statuses WHERE wamid = 'taken' FOR UPDATE")
+        assert await tend_once(pool, days=30) == 1
+    assert await parked(pool) == ["new", "taken"]
+    assert await tend_once(pool, days=30) == 1
+    assert await parked(pool) == ["new"]

@@ -1,4 +1,4 @@
-"""Indexes: the refused, the held and the longest waiting are found without a look at everything."""
+"""Indexes: the refused, the held, the longest waiting and the longest parked are found without a look at all."""
 
 from alembic import op
 
@@ -13,6 +13,7 @@ _WAITING = {
 
 
 def upgrade() -> None:
+    op.execute("CREATE INDEX parked_statuses_age ON identity.parked_statuses (parked_at)")
     for sink in ("hubspot", "salesforce"):
         for table in ("contacts", "activities"):
             op.execute(
