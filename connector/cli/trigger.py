@@ -45,15 +45,36 @@ def trigger(
     secret: Annotated[
         str | None, typer.Option(help="The app secret to sign with; by default the settings' first.")
     ] = None,
+    template: Annotated[str, typer.Option(help="hubspot.*, salesforce.*: the template.")] = "order_update",
+    language: Annotated[str, typer.Option(help="hubspot.*, salesforce.*: its language.")] = "en_US",
+    parameter: Annotated[
+        list[str] | None, typer.Option(help="hubspot.*, salesforce.*: name=value; as often as needed.")
+    ] = None,
+    purpose: Annotated[str, typer.Option(help="hubspot.*, salesforce.*: marketing, utility, …")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the payload, and post nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a realistic webhook of one kind, sign it as Meta does, and post it to an ingress."""
+    """Make a realistic webhook of one kind, sign it as Meta does, and post it to an ingress.
+
+    hubspot.workflow and salesforce.outbound let the simulated CRM of the settings ask for a send to the person.
+    """
+    from connector.cli.trigger_crm import CRM_KINDS, Wish, trigger_crm
     from connector.sandbox.whatsapp.kinds import KINDS, Occasion
     from connector.settings import load_settings
 
     if list_kinds:
         _show_kinds(as_json=as_json)
+        return
+    if kind is not None and kind in CRM_KINDS:
+        wish = Wish(
+            phone=sender,
+            name=name,
+            template=template,
+            language=language,
+            parameters=parameter or (),
+            purpose=purpose,
+        )
+        trigger_crm(kind, wish, settings=load_settings(), as_json=as_json)
         return
     if kind is None or kind not in KINDS:
         raise typer.BadParameter(
@@ -130,12 +151,14 @@ async def _post(updates: list[Update], *, url: str, secret: str) -> list[int | s
 
 
 def _show_kinds(*, as_json: bool) -> None:
+    from connector.cli.trigger_crm import CRM_KINDS
     from connector.sandbox.whatsapp.kinds import KINDS
 
+    kinds = {**{kind.name: kind.says for kind in KINDS.values()}, **CRM_KINDS}
     if as_json:
-        print_json([{"kind": kind.name, "says": kind.says} for kind in KINDS.values()])
+        print_json([{"kind": kind, "says": says} for kind, says in kinds.items()])
     else:
-        print_table(["kind", "what happens"], [[kind.name, kind.says] for kind in KINDS.values()])
+        print_table(["kind", "what happens"], list(kinds.items()))
 
 
 def _show_payloads(updates: list[Update], *, as_json: bool) -> None:

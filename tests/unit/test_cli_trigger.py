@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 
 import pytest
 from starlette.applications import Starlette
@@ -12,7 +13,9 @@ from starlette.routing import Route
 from typer.testing import CliRunner
 
 from connector.cli import app
-from connector.sandbox.server import HttpListener
+from connector.cli.trigger_crm import CRM_KINDS
+from connector.sandbox.courier import Courier
+from connector.sandbox.server import HttpListener, SandboxServer
 from connector.sandbox.whatsapp.kinds import KINDS
 from connector.sandbox.whatsapp.payloads import signature
 
@@ -37,28 +40,49 @@ class Webhook:
 
 
 @pytest.fixture
-def webhook() -> Iterator[tuple[Webhook, str]]:
-    """A listening webhook on a loop of its own: the command runs one itself."""
-    import threading
-
-    taken = Webhook()
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A running loop of its own: the command runs one itself."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def webhook(loop: asyncio.AbstractEventLoop) -> Iterator[tuple[Webhook, str]]:
+    """A listening webhook, and nothing else there."""
+    taken = Webhook()
     listener = HttpListener(taken.app, host="127.0.0.1", port=0)
     asyncio.run_coroutine_threadsafe(listener.start(), loop).result(timeout=10)
     yield taken, f"{listener.url}/webhooks/whatsapp"
     asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(timeout=10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+
+
+@pytest.fixture
+def crms(loop: asyncio.AbstractEventLoop, webhook: tuple[Webhook, str]) -> Iterator[Mapping[str, str]]:
+    """The settings of simulators that call a host which has none of the connector's endpoints for CRMs."""
+    _, url = webhook
+
+    async def start() -> SandboxServer:
+        courier = Courier(url=url.removesuffix("/webhooks/whatsapp"))
+        return await SandboxServer(courier=courier).__aenter__()
+
+    server = asyncio.run_coroutine_threadsafe(start(), loop).result(timeout=10)
+    yield {
+        "CONNECTOR_HUBSPOT__BASE_URL": server.hubspot_url,
+        "CONNECTOR_SALESFORCE__BASE_URL": server.salesforce_url,
+    }
+    asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result(timeout=10)
 
 
 def test_every_kind_is_listed() -> None:
     """--list names each kind with what happens."""
     result = run.invoke(app, ["trigger", "--list", "--json"])
     assert result.exit_code == 0
-    assert [row["kind"] for row in json.loads(result.stdout)] == list(KINDS)
+    assert [row["kind"] for row in json.loads(result.stdout)] == [*KINDS, *CRM_KINDS]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -144,3 +168,40 @@ def test_without_any_secret_nothing_is_posted() -> None:
     """No --secret and none in the settings: the error names both."""
     result = run.invoke(app, ["trigger", "inbound.text"], env={"CONNECTOR_WHATSAPP__APP_SECRETS": None})
     assert "CONNECTOR_WHATSAPP__APP_SECRETS" in getattr(result.exception, "advice", "")
+
+
+@pytest.mark.parametrize("kind", CRM_KINDS)
+def test_a_crm_that_is_no_simulator_is_told_from_one(kind: str, webhook: tuple[Webhook, str]) -> None:
+    """Nothing is triggered in a portal or org of people, and the command says what to start."""
+    _, url = webhook
+    origin = url.removesuffix("/webhooks/whatsapp")
+    environment = {"CONNECTOR_HUBSPOT__BASE_URL": origin, "CONNECTOR_SALESFORCE__BASE_URL": origin}
+
+    result = run.invoke(app, ["trigger", kind], env=environment)
+
+    assert result.exit_code == 1
+    assert "no simulator" in str(result.exception)
+    assert "connector up --sandbox" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        pytest.param("hubspot.workflow", {"state": "failed", "branch": "none"}, id="HubSpot"),
+        pytest.param("salesforce.outbound", {"state": "queued"}, id="Salesforce"),
+    ],
+)
+def test_a_simulated_crm_asks_for_a_send(kind: str, says: dict[str, str], crms: Mapping[str, str]) -> None:
+    """The person's record is made when there is none, and found the second time."""
+    words = ["trigger", kind, "--json", "--from", "+15551230001", "--parameter", "1=Ana"]
+
+    first, second = (run.invoke(app, words, env=crms) for _ in range(2))
+
+    assert (first.exit_code, second.exit_code) == (0, 0), second.exception
+    one, two = json.loads(first.stdout), json.loads(second.stdout)
+    assert one.items() >= says.items()
+    assert one["answers"] == [404]
+    name = f"CONNECTOR_{kind.partition('.')[0].upper()}__BASE_URL"
+    record = "contact_id" if "contact_id" in one else "record_id"
+    assert one[record] == two[record]
+    assert one["see"].startswith(f"{crms[name]}/_sandbox/")
