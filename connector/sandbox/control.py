@@ -7,13 +7,14 @@
 | `POST /_sandbox/faults` | put one fault (or a list) in force; answers their numbers |
 | `DELETE /_sandbox/faults`, `DELETE /_sandbox/faults/{number}` | take them out of force |
 | `GET /_sandbox/hubspot/state`, `GET /_sandbox/salesforce/state` | every record, with associations, writers and doubles |
+| `POST /_sandbox/limits` | change the CRM's limits while it runs, as an account that buys more calls does |
 | `POST /_sandbox/reset` | empty state and journal, no faults; a JSON body changes the configuration |
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -36,8 +37,9 @@ def control_routes(
     reset: Callable[[dict[str, Any]], None],
     state: Callable[[], dict[str, Any]],
     state_path: str,
+    change_limits: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[Route]:
-    """Return the control routes of one simulator."""
+    """Return the control routes of one simulator. Without `change_limits` its limits are those it began with."""
 
     async def read_journal(request: Request) -> Response:
         asked = request.query_params
@@ -83,7 +85,14 @@ def control_routes(
         reset(json.loads(body) if body else {})
         return Response(status_code=204)
 
+    async def set_limits(request: Request) -> Response:
+        assert change_limits is not None
+        change_limits(json.loads(await request.body()))
+        return Response(status_code=204)
+
+    limits = [Route("/_sandbox/limits", _checked(set_limits), methods=["POST"])] if change_limits else []
     return [
+        *limits,
         Route("/_sandbox/journal", read_journal),
         Route("/_sandbox/faults", list_faults),
         Route("/_sandbox/faults", _checked(add_faults), methods=["POST"]),
@@ -92,6 +101,12 @@ def control_routes(
         Route(state_path, show_state),
         Route("/_sandbox/reset", _checked(start_over), methods=["POST"]),
     ]
+
+
+def refuse_others(changes: Mapping[str, Any], allowed: Collection[str]) -> None:
+    """Raise ValueError when something else than these fields is to be changed."""
+    if others := sorted(set(changes) - set(allowed)):
+        raise ValueError(f"{', '.join(others)}: no limit; there are {', '.join(sorted(allowed))}")
 
 
 def _as_list(document: Any) -> list[Any]:

@@ -338,7 +338,8 @@ def _furthest(words: set[Status]) -> str:
     return next(word for word in ("read", "delivered", "failed", "sent") if word in words)
 
 
-async def _database(postgres: EmbeddedPostgres) -> str:
+async def new_database(postgres: EmbeddedPostgres) -> str:
+    """The DSN of a migrated database of the machine's own."""
     url = await postgres.create_database("machine")
     await migrate(url)
     return url
@@ -381,7 +382,7 @@ def play(database_url: str, *, lives: int, steps: int, seed: int, shrink: bool =
 
 async def run(data_dir: Path, seed: int) -> Sequence[Figure]:
     async with EmbeddedPostgres(data_dir / "postgres") as postgres:
-        url = await _database(postgres)
+        url = await new_database(postgres)
         return await asyncio.to_thread(play, url, lives=300, steps=60, seed=seed)
 
 

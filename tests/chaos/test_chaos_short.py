@@ -1,14 +1,17 @@
 """The rows of `make chaos` in small, one after the other on one deployment: every bar of theirs is held."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+import row_bad_items
 import row_broker_away
 import row_crm_away
 import row_database_away
 import row_killed_roles
 import row_lost_answers
 import row_redelivered
+import row_state_machine
 import row_workers_come_and_go
 from chaos_figures import Figure
 from chaos_world import IMPATIENT, NO_QUOTA, World, opened
@@ -63,4 +66,17 @@ async def test_both_crms_go_away(world: World) -> None:
 async def test_workers_come_and_go(world: World) -> None:
     """Workers join and leave, some by `kill -9`: no contact is written by two requests at once."""
     figures = await row_workers_come_and_go.play(world, seconds=12, every=3, per_second=30, settle=60)
+    assert _broken(figures) == []
+
+
+async def test_one_message_in_a_hundred_is_refused(world: World) -> None:
+    """Its dead letter says why, the others are written, however short or wrong the answers are."""
+    figures = await row_bad_items.play(world, updates=400, per_second=80, settle=60)
+    assert _broken(figures) == []
+
+
+async def test_any_order_of_crashes_and_webhooks_ends_as_the_log_says(world: World) -> None:
+    """A state machine lives some lives on a database of its own."""
+    url = await row_state_machine.new_database(world.deployment.stack.postgres)
+    figures = await asyncio.to_thread(row_state_machine.play, url, lives=12, steps=40, seed=3)
     assert _broken(figures) == []

@@ -146,3 +146,18 @@ async def test_search_pages_through_its_results() -> None:
         last = (await search(hubspot, {**wanted, "after": first["paging"]["next"]["after"]})).json()
         keys = [item["properties"]["whatsapp_contact_key"] for item in first["results"] + last["results"]]
         assert (first["total"], keys, "paging" in last) == (3, ["a", "b", "c"], False)
+
+
+async def test_an_account_that_buys_calls_goes_on_at_once() -> None:
+    """Limits change while the portal runs; its records stay, and what is no limit is refused."""
+    async with portal(daily_limit=3) as hubspot:
+        await hubspot.contact("a")
+        answers = [await hubspot.post(f"{OBJECTS}/contacts/batch/read", READ) for _ in range(2)]
+        assert answers[-1].json()["policyName"] == "DAILY"
+        changed = await hubspot.http.post("/_sandbox/limits", json={"daily_limit": 1_000})
+        assert changed.status_code == 204
+        answer = await hubspot.post(f"{OBJECTS}/contacts/batch/read", READ)
+        assert answer.headers["X-HubSpot-RateLimit-Daily"] == "1000"
+        assert len(hubspot.sandbox.portal.contacts) == 1
+        refused = await hubspot.http.post("/_sandbox/limits", json={"portal_id": 5})
+        assert (refused.status_code, "portal_id: no limit" in refused.text) == (400, True)

@@ -30,6 +30,10 @@ class RateLimits:
         self.today = 0
         """Calls since midnight in the portal's time zone."""
 
+    def change(self, config: HubSpotConfig) -> None:
+        """Count on by other limits: an account that buys more calls has them at once."""
+        self._config = config
+
     def admit(self, *, app_id: str, family: str) -> str | None:
         """Count a call of `family` (objects, associations, search); return the policy it breaks."""
         now = self._clock()

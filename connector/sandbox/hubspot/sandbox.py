@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from connector.sandbox.control import control_routes
+from connector.sandbox.control import control_routes, refuse_others
 from connector.sandbox.courier import Courier
 from connector.sandbox.faults import FaultPlan
 from connector.sandbox.gateway import Gateway
@@ -21,6 +21,8 @@ from connector.sandbox.hubspot.portal import Portal
 from connector.sandbox.hubspot.webhooks import WebhookFeed
 from connector.sandbox.hubspot.workflows import Workflows
 from connector.sandbox.journal import Journal
+
+LIMITS = frozenset({"burst_limit", "association_limit", "search_limit", "daily_limit", "retry_after"})
 
 
 class HubSpotSandbox:
@@ -57,6 +59,7 @@ class HubSpotSandbox:
             reset=self.reset,
             state=self.state,
             state_path="/_sandbox/hubspot/state",
+            change_limits=self.change_limits,
         )
         self.app = Starlette(routes=[*acts.routes, *routes, Route("/{path:path}", _Everything(self))])
 
@@ -75,6 +78,19 @@ class HubSpotSandbox:
         self.journal.clear()
         self.faults.clear(seed=config.seed)
         self._gateway.simulator = HubSpotApp(self.portal)
+
+    def change_limits(self, changes: dict[str, Any]) -> None:
+        """Change limits and keep everything else. `changes` are fields of HubSpotConfig.
+
+        Raises:
+            pydantic.ValidationError: a field is unknown or its value not valid; nothing was changed.
+            ValueError: a field is no limit.
+
+        """
+        refuse_others(changes, LIMITS)
+        config = HubSpotConfig.model_validate({**self.portal.config.model_dump(), **changes})
+        self.portal.config = config
+        self.portal.limits.change(config)
 
     def state(self) -> dict[str, Any]:
         """Return every record, as `Portal.state` does."""

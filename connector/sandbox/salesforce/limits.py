@@ -23,6 +23,10 @@ class ApiLimits:
         self._clock = clock
         self._calls: deque[float] = deque()
 
+    def change(self, config: SalesforceConfig) -> None:
+        """Count on by other limits."""
+        self._config = config
+
     @property
     def used(self) -> int:
         """Calls in the last 24 h."""

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from connector.sandbox.control import control_routes
+from connector.sandbox.control import control_routes, refuse_others
 from connector.sandbox.courier import Courier
 from connector.sandbox.faults import FaultPlan
 from connector.sandbox.gateway import Exchange, Gateway
@@ -22,6 +22,8 @@ from connector.sandbox.salesforce.app import SalesforceApp
 from connector.sandbox.salesforce.config import SalesforceConfig
 from connector.sandbox.salesforce.org import Org
 from connector.sandbox.salesforce.outbound import OutboundMessages
+
+LIMITS = frozenset({"daily_limit", "concurrent_limit", "long_request"})
 
 
 class SalesforceSandbox:
@@ -64,6 +66,7 @@ class SalesforceSandbox:
             reset=self.reset,
             state=self.state,
             state_path="/_sandbox/salesforce/state",
+            change_limits=self.change_limits,
         )
         acts = [
             Route(f"/_sandbox/salesforce/{name}", act, methods=["POST"])
@@ -96,6 +99,19 @@ class SalesforceSandbox:
         self.journal.clear()
         self.faults.clear(seed=config.seed)
         self._gateway.simulator = self.app_side
+
+    def change_limits(self, changes: dict[str, Any]) -> None:
+        """Change limits and keep everything else. `changes` are fields of SalesforceConfig.
+
+        Raises:
+            pydantic.ValidationError: a field is unknown or its value not valid; nothing was changed.
+            ValueError: a field is no limit.
+
+        """
+        refuse_others(changes, LIMITS)
+        config = SalesforceConfig.model_validate({**self.org.config.model_dump(), **changes})
+        self.org.config = config
+        self.app_side.limits.change(config)
 
     def state(self) -> dict[str, Any]:
         """Return every record, as `Org.state` does."""
