@@ -162,7 +162,7 @@ def blank(key: TemplateKey) -> Template:
 def folded(template: Template | None, change: TemplateChange) -> Template:
     """The template after a change. Commutative and idempotent; `template` is that of the change's key or None."""
     before = template if template is not None else blank(change)
-    told = Template.model_validate({**change.key.model_dump(), **change.values})
+    told = Template.model_validate(change.key.model_dump() | change.values)
     newer = {
         name: getattr(told, name) for name in change.values if _is_newer(before, told, name, at=change.at)
     }
@@ -180,7 +180,7 @@ def _is_newer(before: Template, told: Template, name: Attribute, *, at: datetime
 
 def _rank(template: Template, name: Attribute) -> tuple[int, str]:
     """Which of two values of the same moment is believed: the one that allows less, then any fixed order."""
-    value = template.model_dump(mode="json", include={name})[name]
+    value = template.model_dump(mode="json")[name]
     strict = 0
     if name == "status":
         strict = int(value != APPROVED)
