@@ -162,7 +162,11 @@ def blank(key: TemplateKey) -> Template:
 def folded(template: Template | None, change: TemplateChange) -> Template:
     """The template after a change. Commutative and idempotent; `template` is that of the change's key or None."""
     before = template if template is not None else blank(change)
-    told = Template.model_validate(change.key.model_dump() | change.values)
+    values: dict[str, Any] = {
+        **dict(change.key),
+        **{str(name): value for name, value in change.values.items()},
+    }
+    told = Template.model_validate(values)
     newer = {
         name: getattr(told, name) for name in change.values if _is_newer(before, told, name, at=change.at)
     }
