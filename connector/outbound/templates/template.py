@@ -162,17 +162,13 @@ def blank(key: TemplateKey) -> Template:
 def folded(template: Template | None, change: TemplateChange) -> Template:
     """The template after a change. Commutative and idempotent; `template` is that of the change's key or None."""
     before = template if template is not None else blank(change)
-    values: dict[str, Any] = {
-        **dict(change.key),
-        **{str(name): value for name, value in change.values.items()},
-    }
-    told = Template.model_validate(values)
-    newer = {
-        name: getattr(told, name) for name in change.values if _is_newer(before, told, name, at=change.at)
-    }
+    told = Template.model_validate(dict(change.key) | change.values)
+    newer = [name for name in change.values if _is_newer(before, told, name, at=change.at)]
     if not newer:
         return before
-    return before.model_copy(update={**newer, "as_of": {**before.as_of, **dict.fromkeys(newer, change.at)}})
+    update: dict[str, Any] = {name: getattr(told, name) for name in newer}
+    update["as_of"] = {**before.as_of, **dict.fromkeys(newer, change.at)}
+    return before.model_copy(update=update)
 
 
 def _is_newer(before: Template, told: Template, name: Attribute, *, at: datetime) -> bool:
