@@ -67,12 +67,7 @@ async def play(data_dir: Path, bodies: Sequence[bytes], *, timeout: float) -> Ve
         data_dir,
         roles=ROLES,
         sandbox=SandboxOptions(hubspot=unlimited, salesforce={"daily_limit": 10_000_000}),
-        # A share of dead letters like this one stops a line by default: it looks like a bad deploy. Here the data is bad.
-        env={
-            "CONNECTOR_LOG__LEVEL": "WARNING",
-            "CONNECTOR_STREAMS__DEAD_LETTER_SHARE": "1",
-            "CONNECTOR_STREAMS__DEAD_LETTER_RUN": "1000000",
-        },
+        env={"CONNECTOR_LOG__LEVEL": "WARNING"},
     )
     async with deployment:
         verdict = Verdict(posts=len(bodies), answers=dict(await _post(deployment, bodies)))

@@ -198,6 +198,7 @@ def _result(
         "messages": verdict.messages,
         "contacts_found": verdict.contacts,
         "activities_found": verdict.activities,
+        "notices_found": sum(logged.wamid not in played.expected.wamids for logged in found.messages),
         "missing": len(verdict.missing),
         "doubled": len(verdict.doubled_activities)
         + len(verdict.doubled_contacts)
@@ -220,7 +221,8 @@ def _show(summary: Mapping[str, Any], data_dir: Path) -> None:
         good = "[bold green]complete[/]" if found["passed"] else "[bold red]not complete[/]"
         out.print(
             f"[bold]Asked {name}:[/] {good}\n"
-            f"  messages          {found['messages']} expected, {found['activities_found']} activities found\n"
+            f"  messages          {found['messages']} expected, {found['activities_found']} activities found, "
+            f"{found['notices_found']} of them WhatsApp's own notices (a changed number)\n"
             f"  people            {summary['people']} expected, {found['contacts_found']} contacts found\n"
             f"  missing           {found['missing']}\n"
             f"  doubled           {found['doubled']}\n"
@@ -228,7 +230,10 @@ def _show(summary: Mapping[str, Any], data_dir: Path) -> None:
             f"  webhook → CRM     first {found['first_activity_seconds']} s, p95 {found['p95_seconds']} s"
         )
     if summary["passed"]:
-        out.print("\nnext: make up, and point a Meta app at it; connector trace WAMID tells of one message")
+        out.print(
+            "\nEverything is stopped again. next: make up starts such a stack and keeps it running, for connector "
+            "trigger, trace and status"
+        )
     else:
         err.print(
             f"\nsomething is missing or doubled: see --json for details and {data_dir / 'logs'} for the roles' logs"

@@ -6,6 +6,7 @@ import asyncio
 import time
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -93,11 +94,19 @@ def trigger(
     if dry_run:
         _show_payloads(updates, as_json=as_json)
         return
-    target = url or f"http://{settings.ingress.host}:{settings.ingress.port}/webhooks/whatsapp"
+    target = _webhook(url or f"http://{settings.ingress.host}:{settings.ingress.port}")
     answers = asyncio.run(_post(updates, url=target, secret=secret or _secret(settings)))
     _show_answers(updates, answers, url=target, as_json=as_json)
     if any(answer != 200 for answer in answers):
         raise typer.Exit(1)
+
+
+def _webhook(url: str) -> str:
+    """The webhook's URL; scheme, host and port alone are enough to name an ingress."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise typer.BadParameter(f"{url} is no URL, e.g. http://127.0.0.1:8080", param_hint="--url")
+    return url if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/webhooks/whatsapp"
 
 
 def _person(given: str, *, name: str, username: str | None) -> Person:

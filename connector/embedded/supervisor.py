@@ -22,6 +22,7 @@ import httpx
 from connector.embedded.directory import DirectoryLock
 from connector.embedded.errors import EngineFailed
 from connector.embedded.process import KILL_SIGNAL, EngineProcess, ProcessPlan, stop_leftover
+from connector.telemetry.reading import hold_ups
 
 _log = logging.getLogger(__name__)
 
@@ -278,7 +279,15 @@ async def _probe(client: httpx.AsyncClient, url: str | None) -> str | None:
         response = await client.get(url)
     except httpx.HTTPError as error:
         return f"{url}: {type(error).__name__}"
-    return None if response.status_code == 200 else f"{response.status_code}: {response.text[:200].strip()}"
+    return None if response.status_code == 200 else _held_up_by(response)
+
+
+def _held_up_by(response: httpx.Response) -> str:
+    """Why it is not ready, in its own words where it is one of our roles."""
+    try:
+        return "; ".join(hold_ups(response.json()["parts"])) or "starting"
+    except (ValueError, KeyError, TypeError):
+        return f"{response.status_code}: {response.text[:200].strip()}"
 
 
 def _said(code: int) -> str:

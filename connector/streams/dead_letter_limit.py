@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from connector.errors import Terminal
 from connector.streams.outcomes import Dead, Outcome
@@ -22,7 +22,8 @@ class DeadLetterLimit:
 
     A handful of bad records is normal and must not stop good ones; hundreds in a row mean that *we* are wrong
     (or all of the data is), and every further one makes the repair longer. So the line stops with nothing of
-    the batch acknowledged, as Arroyo's dead-letter-queue limit does.
+    the batch acknowledged, as Arroyo's dead-letter-queue limit does. Dead letters of one source count as one:
+    a single webhook may hold a thousand elements that nobody can read, and says nothing about the next.
     """
 
     def __init__(
@@ -36,13 +37,14 @@ class DeadLetterLimit:
         self._most = round(share * _WINDOW)
         self._recent: deque[bool] = deque(maxlen=_WINDOW)
         self._in_a_row = 0
+        self._sources: dict[str, None] = {}
 
     def check(self, outcomes: Sequence[Outcome]) -> None:
         """Raise `Terminal` when these outcomes, after those recorded, pass a limit. Records nothing."""
         recent = deque(self._recent, maxlen=_WINDOW)
         in_a_row = self._in_a_row
         last: Dead | None = None
-        for outcome in outcomes:
+        for outcome in _once(outcomes, dict(self._sources)):
             dead = isinstance(outcome, Dead)
             recent.append(dead)
             in_a_row = in_a_row + 1 if dead else 0
@@ -54,13 +56,25 @@ class DeadLetterLimit:
 
     def record(self, outcomes: Sequence[Outcome]) -> None:
         """Count outcomes whose records were acknowledged."""
-        for outcome in outcomes:
+        for outcome in _once(outcomes, self._sources):
             dead = isinstance(outcome, Dead)
             self._recent.append(dead)
             self._in_a_row = self._in_a_row + 1 if dead else 0
+        for source in list(self._sources)[:-_WINDOW]:
+            del self._sources[source]
 
     def _stop(self, how_many: str, last: Dead | None) -> Terminal:
         example = f"; the last one: {last.cause}: {last.reason}" if last else ""
         return Terminal(
             f"{self._stage} would declare {how_many} dead{example}. {self._left}", advice=self._advice
         )
+
+
+def _once(outcomes: Sequence[Outcome], sources: dict[str, None]) -> Iterator[Outcome]:
+    """The outcomes, but for dead letters of a source that had one before; `sources` learns those that are new."""
+    for outcome in outcomes:
+        if isinstance(outcome, Dead) and outcome.source:
+            if outcome.source in sources:
+                continue
+            sources[outcome.source] = None
+        yield outcome

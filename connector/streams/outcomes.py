@@ -36,11 +36,15 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dead:
-    """The record can never be applied: the harness keeps its bytes in `dead.letters` before acknowledging it."""
+    """The record can never be applied: the harness keeps its bytes in `dead.letters` before acknowledging it.
+
+    `source` names what it came with, "" if nothing does: one bad delivery of many records is one fault, not many.
+    """
 
     cause: str
     reason: str
     advice: str = ""
+    source: str = ""
 
 
 Outcome = Done | Dead

@@ -80,7 +80,7 @@ async def create_topics(
     except (KafkaError, TimeoutError, OSError) as error:
         raise Transient(
             f"Kafka at {settings.bootstrap_servers} did not finish creating topics: {error!r}.",
-            advice="repeat it: topics that exist are kept",
+            advice="check CONNECTOR_KAFKA__BOOTSTRAP_SERVERS and the brokers, then repeat it: topics that exist are kept",
         ) from error
     finally:
         await admin.close()

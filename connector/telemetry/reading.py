@@ -60,7 +60,7 @@ def read_role(health: Mapping[str, Any] | None, metrics: str, *, at: float) -> R
         oldest=values.get("connector_oldest_waiting_seconds"),
         handled=values.get("handled"),
         errors=int(values.get("errors", 0)),
-        held_up_by="; ".join(_hold_ups(health["parts"])),
+        held_up_by="; ".join(hold_ups(health["parts"])),
     )
 
 
@@ -97,7 +97,8 @@ def _summed(metrics: str) -> Iterator[tuple[str, float]]:
     yield from sums.items()
 
 
-def _hold_ups(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def hold_ups(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Why the parts of a `/readyz` document are not ready, a sentence each."""
     for part in parts:
         for why in ("stopped", "stalled"):
             if why in part:

@@ -140,6 +140,15 @@ def test_a_refused_signature_says_what_to_compare(webhook: tuple[Webhook, str]) 
     assert taken.bodies == []
 
 
+def test_the_host_alone_names_the_webhook(webhook: tuple[Webhook, str]) -> None:
+    """A URL without a path is an ingress, whose webhook has one name."""
+    taken, url = webhook
+    host = url.removesuffix("/webhooks/whatsapp")
+    result = run.invoke(app, ["trigger", "inbound.text", "--url", host, "--secret", Webhook.SECRET, "--json"])
+    assert json.loads(result.stdout)["url"] == url
+    assert len(taken.bodies) == 1
+
+
 def test_nobody_listening_is_an_error_that_says_so() -> None:
     """Without an answer the failure's name and a question stand there."""
     result = run.invoke(app, ["trigger", "inbound.text", "--url", "http://127.0.0.1:9/x", "--secret", "s"])

@@ -47,6 +47,20 @@ def test_the_share_of_dead_letters_is_of_the_last_thousand() -> None:
     limit.check([DEAD] * 200)
 
 
+def test_one_bad_delivery_counts_once() -> None:
+    """A thousand unreadable elements of one webhook stop nothing; as many webhooks do, and so do records without one."""
+    limit = DeadLetterLimit(stage="s", run=3, share=1.0)
+    one = [Dead(cause="c", reason="r", source="post-1")] * 1000
+    limit.check(one)
+    limit.record(one)
+    limit.check(one)
+    limit.check([Dead(cause="c", reason="r", source=f"post-{number}") for number in (1, 2, 3)])
+    with pytest.raises(Terminal, match="more than 3 records in a row"):
+        limit.check([Dead(cause="c", reason="r", source=f"post-{number}") for number in (2, 3, 4)])
+    with pytest.raises(Terminal, match="more than 3 records in a row"):
+        limit.check([DEAD] * 3)
+
+
 def test_backoff_doubles_up_to_its_cap_with_jitter_above_a_half() -> None:
     """The first pause is short, the longest is capped, and no two workers agree."""
     assert backoff(1, random=lambda: 0.0) == pytest.approx(0.1)
