@@ -25,12 +25,14 @@ class RoutedBatch:
     queued: bool
 
 
-Guard = Callable[[Connection], Awaitable[None]]
-"""Raises `Transient` in the transaction when the tables must not be decided by now."""
+Guard = Callable[[Connection], Awaitable[bool]]
+"""Raises `Transient` in the transaction when nothing may be decided by these tables now; else whether they were
+restored and are catching up."""
 
 
-async def unguarded(_: Connection) -> None:
+async def unguarded(_: Connection) -> bool:
     """For tables that nobody restores."""
+    return False
 
 
 async def route_batch(
@@ -47,14 +49,14 @@ async def route_batch(
     """
     messages = [reading for reading in readings if isinstance(reading, MessageReading)]
     async with transaction(pool) as connection:
-        await guard(connection)
+        catching_up = await guard(connection)
         directory = await load_directory(
             connection,
             shown={alias for message in messages for alias in message.aliases},
             wamids={wamid for message in messages for wamid in message.wamids},
             inquiries=[reading.inquiry for reading in readings if isinstance(reading, StatusReading)],
         )
-        routing = Routing(directory)
+        routing = Routing(directory, announce_again=catching_up)
         outcomes = routing.route(readings)
         await save_directory(
             connection,

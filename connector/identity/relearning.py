@@ -21,9 +21,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.errors import ConnectorError, Rejected
 from connector.events import Amendment, ContactChanged, ContactMerged, ConversationEvent, Message
+from connector.identity.announcements import change_event_id
 from connector.identity.directory import Alias, Directory
 from connector.identity.reading import bsuid_alias, phone_alias
-from connector.identity.rules import told, told_merged
+from connector.identity.rules import told, told_lost, told_merged
 from connector.identity.store import RecordedMessage, load_directory, release_phones, save_directory
 from connector.settings import KafkaSettings
 from connector.state.database import Connection, transaction
@@ -111,39 +112,38 @@ class Relearning:
 async def _read(
     consumer: AIOKafkaConsumer, topic: str, targets: Mapping[int, tuple[int, int]]
 ) -> list[Record]:
-    """Up to a batch of the records that are still to be read."""
+    """Up to a batch of the records that are still to be read, of all partitions beside each other."""
+    positions = {partition: begin for partition, (begin, _) in targets.items()}
+    for partition, begin in positions.items():
+        consumer.seek(TopicPartition(topic, partition), begin)
     records: list[Record] = []
-    for partition, (begin, until) in sorted(targets.items()):
-        place = TopicPartition(topic, partition)
-        consumer.seek(place, begin)
-        position = begin
-        while position < until and len(records) < _BATCH:
-            found = await consumer.getmany(place, timeout_ms=2000, max_records=_BATCH)
-            for message in found.get(place, ()):
-                if message.offset < until:
-                    records.append(
-                        Record(
-                            topic=topic,
-                            partition=partition,
-                            offset=message.offset,
-                            key=message.key,
-                            value=message.value,
-                            follows=position,
-                        )
+    while len(records) < _BATCH and any(positions[p] < until for p, (_, until) in targets.items()):
+        found = await consumer.getmany(timeout_ms=2000, max_records=_BATCH)
+        for place, messages in found.items():
+            if place.partition not in positions:
+                continue
+            for message in messages:
+                records.append(
+                    Record(
+                        topic=topic,
+                        partition=place.partition,
+                        offset=message.offset,
+                        key=message.key,
+                        value=message.value,
+                        follows=positions[place.partition],
                     )
-                position = message.offset + 1
-            if not found:
-                break
-        if len(records) >= _BATCH:
+                )
+                positions[place.partition] = message.offset + 1
+        if not found:
             break
     return records
 
 
 async def learn(connection: Connection, records: Sequence[Record]) -> None:
     """Enter what these records of `conversation.events` say about people, in the caller's transaction."""
-    events = _decoded(records)
+    events = sorted(_decoded(records), key=lambda event: event.at)
     shown = [event for event in events if isinstance(event, Message | Amendment | ContactChanged)]
-    people = [one for event in shown if (one := _told(event)) is not None]
+    people = [one for event in shown if (one := _evidence(event)) is not None]
     merges = [event for event in events if isinstance(event, ContactMerged)]
     messages = [event for event in events if isinstance(event, Message | Amendment)]
     directory = await load_directory(
@@ -163,8 +163,12 @@ async def learn(connection: Connection, records: Sequence[Record]) -> None:
                 reason=event.reason,
             )
     for one in people:
-        told(directory, contact_id=one.contact_id, at=one.at, bsuid=one.bsuid, phone=one.phone)
-    recorded = list(_recorded(messages, directory))
+        if not one.phone_lost:
+            told(directory, contact_id=one.contact_id, at=one.at, bsuid=one.bsuid, phone=one.phone)
+    for one in people:  # last, so that whoever has the phone now is known
+        if one.phone_lost and one.phone is not None:
+            told_lost(directory, contact_id=one.contact_id, phone=one.phone, at=one.at)
+    recorded = list(_recorded(messages, directory, announced={event.event_id for event in shown}))
     await save_directory(connection, directory, messages=recorded, parked=(), conflicts=())
     await release_phones(
         connection,
@@ -185,19 +189,22 @@ class _Evidence:
     at: datetime
     bsuid: Alias | None
     phone: Alias | None
-    number_changed: bool
+    number_changed: bool = False
+    phone_lost: bool = False
 
 
-def _told(event: Message | Amendment | ContactChanged) -> _Evidence | None:
-    """None: it says nothing that holds. Who lost a phone shows the lost one."""
-    if event.person.contact_id is None or (isinstance(event, ContactChanged) and event.phone_lost):
+def _evidence(event: Message | Amendment | ContactChanged) -> _Evidence | None:
+    """None: it names nobody."""
+    if event.person.contact_id is None:
         return None
+    change = event if isinstance(event, ContactChanged) else None
     return _Evidence(
         contact_id=event.person.contact_id,
         at=event.at,
         bsuid=bsuid_alias(event.person),
         phone=phone_alias(event.person),
-        number_changed=isinstance(event, ContactChanged) and event.reason == _NUMBER_CHANGED,
+        number_changed=change is not None and change.reason == _NUMBER_CHANGED,
+        phone_lost=change is not None and change.phone_lost,
     )
 
 
@@ -216,16 +223,19 @@ def _decoded(records: Iterable[Record]) -> list[ConversationEvent]:
     return events
 
 
-def _recorded(messages: Iterable[Message | Amendment], directory: Directory) -> Iterable[RecordedMessage]:
+def _recorded(
+    messages: Iterable[Message | Amendment], directory: Directory, *, announced: Collection[str]
+) -> Iterable[RecordedMessage]:
     """The messages that the tables do not know, each with its contact.
 
-    Not those by which Meta says that a person changed: read from the updates again, they are decided again, and
-    what follows from them is announced though the tables that announced it may have been lost before it was sent.
+    Not those by which Meta says that a person changed and of which no announcement is told beside them: read from the
+    updates again they are decided again, as the tables may have been lost before the decision was sent.
     """
     new: dict[str, RecordedMessage] = {}
     for event in messages:
         system = isinstance(event, Message) and event.message_type == _SYSTEM
-        if system or event.person.contact_id is None or event.wamid in directory.messages:
+        untold = system and change_event_id(event.event_id) not in announced
+        if untold or event.person.contact_id is None or event.wamid in directory.messages:
             continue
         new.setdefault(
             event.wamid,

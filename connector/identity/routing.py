@@ -11,7 +11,7 @@ from connector.identity.announcements import announcements
 from connector.identity.directory import Directory
 from connector.identity.parked import ParkedStatus
 from connector.identity.reading import MessageReading, Reading, StatusReading, inquiry
-from connector.identity.rules import Ruling, changed, known, sighted
+from connector.identity.rules import Ruling, changed, known, sighted, told_change
 from connector.identity.store import RecordedConflict, RecordedMessage
 from connector.streams.codec import EncodedRecord, decode, encode
 from connector.streams.outcomes import Dead, Done, Outcome
@@ -22,9 +22,14 @@ STAGE = "route"
 
 @dataclass(slots=True)
 class Routing:
-    """What has to be written gathers in the lists."""
+    """What has to be written gathers in the lists.
+
+    `announce_again`: say once more what follows from recorded messages, by the same event ids. For tables that were
+    restored: the ones that were lost may not have sent it.
+    """
 
     directory: Directory
+    announce_again: bool = False
     messages: list[RecordedMessage] = field(default_factory=list)
     conflicts: list[RecordedConflict] = field(default_factory=list)
     parked: list[ParkedStatus] = field(default_factory=list)
@@ -85,6 +90,10 @@ class Routing:
                 )
             contact_id = self._decide(reading)
             self._record(reading, contact_id)
+        elif self.announce_again and reading.change is not None:
+            told_change(self.directory, contact_id=contact_id, change=reading.change)
+        elif self.announce_again and self.directory.holder(reading.sighting.bsuid) is not None:
+            self._decide(reading)  # a fact that is applied again changes nobody
         return Done(produce=(_encoded(reading.event(contact_id), key=str(contact_id)),))
 
     def _status(self, reading: StatusReading) -> Outcome | None:

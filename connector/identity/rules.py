@@ -25,6 +25,7 @@ PHONE_MOVED = "phone_moved"
 # A message from a new number may be a little older than Meta's notice of the change; a number takes weeks
 # to be given to a stranger.
 _SAME_CHANGE = timedelta(hours=1)
+_MOMENT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,23 +220,61 @@ def told(
 ) -> None:
     """A message whose contact is known already, from the log: the tables learn who that was, by what it shows.
 
-    Nobody new is made, and nobody is merged: whom a phone claimed depends on who came first, which the log says.
+    Nobody new is made, and nobody is merged: whom a phone claimed depends on who came first, which the log says. So a
+    phone stays with somebody known by phones only; the message itself decides that again where it can be read again.
     """
     directory.restore(contact_id, at=at, shown=[alias for alias in (bsuid, phone) if alias is not None])
     person = directory.resolve(contact_id)
     if bsuid is not None and bsuid not in directory.aliases:
         directory.assign(bsuid, person, at)
-    state = directory.aliases.get(phone) if phone is not None else None
-    if phone is None:
-        pass
-    elif bsuid is None:
-        if directory.holder_at(phone, at) is None:
-            directory.assign(phone, person, at)
-    elif state is not None and directory.resolve(state.contact_id) == person and not state.given_up(at):
-        directory.confirm(phone, at)
-    elif state is None or at > state.changed_at or at < state.since:
-        directory.assign(phone, person, at)
+    if phone is not None:
+        _phone_told(directory, person, phone, at, by_bsuid=bsuid is not None)
     directory.seen(person, at)
+
+
+def _phone_told(directory: Directory, person: UUID, phone: Alias, at: datetime, *, by_bsuid: bool) -> None:
+    state = directory.aliases.get(phone)
+    if state is None or state.given_up(at):
+        directory.assign(phone, person, at)
+    elif not by_bsuid:
+        return
+    elif directory.resolve(state.contact_id) == person:
+        directory.confirm(phone, at)
+    elif directory.has_bsuid(directory.resolve(state.contact_id)) and (
+        at > state.changed_at or at < state.since
+    ):
+        directory.assign(phone, person, at)
+
+
+def told_lost(directory: Directory, *, contact_id: UUID, phone: Alias, at: datetime) -> None:
+    """The log says that from `at` on the phone was somebody else's: before, it was this contact's."""
+    directory.restore(contact_id, at=at, shown=[phone])
+    person = directory.resolve(contact_id)
+    state = directory.aliases.get(phone)
+    if state is None:
+        directory.assign(phone, person, at - _MOMENT)
+    elif state.previous_contact_id is None and directory.resolve(state.contact_id) != person:
+        directory.assign(phone, person, state.since - _MOMENT)
+
+
+def told_change(directory: Directory, *, contact_id: UUID, change: Change) -> None:
+    """A change whose decision is on the log: the aliases that Meta named become this contact's, and nobody is merged.
+
+    `changed` would ask again who has the new number, and by now that may be a stranger.
+    """
+    if contact_id not in directory.contacts:
+        return
+    person, at = directory.resolve(contact_id), change.at
+    for bsuid in (change.old_bsuid, change.new_bsuid):
+        if bsuid is not None and bsuid not in directory.aliases:
+            directory.assign(bsuid, person, at)
+    if change.old_phone is not None:
+        if change.old_phone not in directory.aliases:
+            directory.assign(change.old_phone, person, at)
+        if directory.holder(change.old_phone) == person:
+            directory.release(change.old_phone, at)
+    if change.new_phone is not None:
+        _phone_told(directory, person, change.new_phone, at, by_bsuid=True)
 
 
 def told_merged(directory: Directory, *, loser_id: UUID, winner_id: UUID, at: datetime, reason: str) -> None:

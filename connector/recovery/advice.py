@@ -28,6 +28,7 @@ def advise(overview: Overview, *, now: datetime) -> list[Advice]:
         *_dependencies(overview),
         *_roles(overview),
         *_groups(overview),
+        *_behind(overview),
         *_sinks(overview, now),
         *_quotas(overview),
         *_letters(overview),
@@ -77,6 +78,16 @@ def _groups(overview: Overview) -> Iterator[Advice]:
                 do=f"connector run {role}",
                 urgent=True,
             )
+
+
+def _behind(overview: Overview) -> Iterator[Advice]:
+    for schema, stands in overview.behind.items():
+        yield Advice(
+            what=f"the tables in {schema} are behind the log since {stands.behind_since:%Y-%m-%d %H:%M} UTC: "
+            f"{stands.reason}; {stands.missing:,} records are still to be read, nothing is written meanwhile",
+            do="nothing: it goes on by itself, if the role runs",
+            urgent=True,
+        )
 
 
 def _sinks(overview: Overview, now: datetime) -> Iterator[Advice]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -28,6 +28,7 @@ from connector.recovery.status import Parked, SinkStatus, parked_statuses, sink_
 from connector.recovery.trace import SINKS
 from connector.settings import Settings
 from connector.state.database import connect, database_errors
+from connector.state.standing import Standing, tables_behind
 from connector.streams.lag import GroupLag, group_lags
 from connector.sync.mapping import load_mapping
 from connector.telemetry.reading import Reading, ask_role
@@ -69,6 +70,8 @@ class Overview:
     parked: Parked | None
     quotas: Sequence[AccountQuota]
     dead_letters: DeadLetterCounts | None
+    behind: Mapping[str, Standing] = field(default_factory=dict)
+    """Schema → how its tables stand, for those that are behind the log after a restore."""
 
 
 async def look(
@@ -89,6 +92,7 @@ async def look(
         parked=state.parked,
         quotas=state.quotas,
         dead_letters=letters,
+        behind=state.behind,
     )
 
 
@@ -169,6 +173,7 @@ class _State:
     sinks: Sequence[SinkStatus] = ()
     parked: Parked | None = None
     quotas: Sequence[AccountQuota] = ()
+    behind: Mapping[str, Standing] = field(default_factory=dict)
 
 
 async def _ask_database(settings: Settings) -> tuple[Dependency, _State]:
@@ -180,6 +185,7 @@ async def _ask_database(settings: Settings) -> tuple[Dependency, _State]:
                     sinks=[await sink_status(connection, sink) for sink in SINKS],
                     parked=await parked_statuses(connection),
                     quotas=await read_quotas(connection),
+                    behind=await tables_behind(connection),
                 )
             finally:
                 await connection.close()

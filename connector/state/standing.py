@@ -108,6 +108,14 @@ async def look(connection: Connection, schema: str) -> Standing:
     )
 
 
+async def tables_behind(connection: Connection) -> dict[str, Standing]:
+    """Schema → how it stands, for those that are behind the log."""
+    rows = await connection.fetch(
+        "SELECT schema FROM shared.tables WHERE behind_since IS NOT NULL ORDER BY schema"
+    )
+    return {row["schema"]: await look(connection, row["schema"]) for row in rows}
+
+
 async def lock(connection: Connection, schema: str) -> None:
     """One at a time compares, rebuilds or declares a schema whole."""
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('tables:' || $1, 0))", schema)

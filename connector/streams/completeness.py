@@ -124,12 +124,12 @@ class Completeness:
             raise Transient("The database was restored during this work; what it did is looked up again.")
         return stands.token
 
-    async def must_have_been_told(self, connection: Connection) -> None:
-        """Raise `Transient` until the role's earlier decisions have been read from `told_by`."""
+    async def must_have_been_told(self, connection: Connection) -> bool:
+        """Raise `Transient` until the role's earlier decisions have been read from `told_by`; then whether it catches up."""
         stands = await self._known_standing(connection)
         topic = self.tables.told_by
         if stands.behind_since is None or topic is None:
-            return
+            return stands.behind_since is not None
         name = topic.full_name(self._settings.topic_prefix)
         open_places = await open_targets(connection, self.tables.schema, name)
         if open_places:
@@ -139,6 +139,7 @@ class Completeness:
                 "so that everybody keeps the contact they have.",
                 retry_after=_LOOK_EVERY / 2,
             )
+        return True
 
     async def _known_standing(self, connection: Connection) -> Standing:
         stands = await look(connection, self.tables.schema)

@@ -11,7 +11,7 @@ from connector.embedded.postgres import EmbeddedPostgres
 from connector.errors import TablesBehind
 from connector.state.database import Connection, close_pool, open_pool
 from connector.state.offsets import Place, load_offsets, store_offsets
-from connector.state.standing import LogSpan, Standing, compare, look, may_reopen, reopen
+from connector.state.standing import LogSpan, Standing, compare, look, may_reopen, reopen, tables_behind
 from connector.streams.outcomes import Record
 from connector.sync.core.fold import Position
 from connector.sync.doubt import doubt_everything
@@ -69,6 +69,8 @@ async def test_tables_behind_are_whole_again_when_they_hold_what_was_on_the_log(
     stands = await _compared(pool, committed=7, end=9)
     assert (stands.generation, stands.missing) == (1, 5)
     assert stands.behind_since is not None
+    async with pool.acquire() as connection:
+        assert await tables_behind(connection) == {"hubspot": stands}
     await _store(pool, _record(7, follows=4))
     assert (await _compared(pool, committed=8, end=30)).generation == 1
     async with pool.acquire() as connection:
