@@ -1,15 +1,17 @@
 """Batch reads that say what HubSpot did not say: what was found, what is not there, and what is not known.
 
 A 2xx may carry errors[]: OBJECT_NOT_FOUND names what is not there (observed), any other error says nothing about its
-record, and neither does an answer that leaves it out. A read that is refused for its content is halved until the one
-that HubSpot does not take stands alone. To conclude "not there" from any of these would make a message twice.
+record. An answer that leaves it out is asked again: to conclude "not there" from one answer that is not whole would
+make a message twice, and to wait for ever for a word about it would keep one from the timeline. So what three answers
+in a row pass over is not there. A read that is refused for its content is halved until the one that HubSpot does not
+take stands alone.
 https://developers.hubspot.com/docs/guides/api/crm/understanding-the-crm (multi-status errors)
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from connector.crm.hubspot.client import HubSpotClient
@@ -21,6 +23,8 @@ _LINKS_LIMIT = 1000
 """Records of one batch read of associations (documented)."""
 _NOT_FOUND = "OBJECT_NOT_FOUND"
 _UNSAID = "HubSpot's answer does not mention it."
+_ASKS = 3
+"""Answers in a row that pass over a record until that means that it is not there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,17 +81,30 @@ async def read_records(
 
     Raises the connector's errors for what is wrong with the call itself, never for what is wrong with one id.
     """
-    ids = sorted(set(asked))
+    body: dict[str, Any] = {"properties": list(properties)}
+    if id_property is not None:
+        body["idProperty"] = id_property
+    path = client.path("objects", f"{object_type}/batch/read{'?archived=true' if archived else ''}")
     reading = Reading()
-    for start in range(0, len(ids), READ_LIMIT):
-        body: dict[str, Any] = {"properties": list(properties)}
-        if id_property is not None:
-            body["idProperty"] = id_property
-        path = client.path("objects", f"{object_type}/batch/read{'?archived=true' if archived else ''}")
-        reading |= await _read(
-            client, path, body, ids[start : start + READ_LIMIT], by=id_property, archived=archived
-        )
-    return reading
+    ids = sorted(set(asked))
+    for _ in range(_ASKS):
+        told = Reading()
+        for start in range(0, len(ids), READ_LIMIT):
+            chunk = ids[start : start + READ_LIMIT]
+            told |= await _read(client, path, body, chunk, by=id_property, archived=archived)
+        ids = _passed_over(told.unsettled)
+        reading |= replace(told, unsettled=_without(told.unsettled, ids))
+        if not ids:
+            break
+    return reading | Reading(absent=frozenset(ids))
+
+
+def _passed_over(unsettled: Mapping[str, str]) -> list[str]:
+    return sorted(name for name, reason in unsettled.items() if reason == _UNSAID)
+
+
+def _without(unsettled: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    return {name: reason for name, reason in unsettled.items() if name not in names}
 
 
 async def _read(
@@ -122,10 +139,24 @@ async def _read(
 
 
 async def read_links(client: HubSpotClient, from_type: str, to_type: str, asked: Collection[str]) -> Links:
-    """Everything of one type that hangs on these records, page by page."""
+    """Everything of one type that hangs on these records, page by page. Of a record passed over: nothing hangs on it."""
     found: dict[str, set[str]] = {}
     unsettled: dict[str, str] = {}
-    waiting: list[dict[str, str]] = [{"id": name} for name in sorted(set(asked))]
+    ids = sorted(set(asked))
+    for _ in range(_ASKS):
+        told = await _links(client, from_type, to_type, ids)
+        ids = _passed_over(told.unsettled)
+        found |= {name: {*links} for name, links in told.found.items()}
+        unsettled |= _without(told.unsettled, ids)
+        if not ids:
+            break
+    return Links(found=found, unsettled=unsettled)
+
+
+async def _links(client: HubSpotClient, from_type: str, to_type: str, asked: Collection[str]) -> Links:
+    found: dict[str, set[str]] = {}
+    unsettled: dict[str, str] = {}
+    waiting: list[dict[str, str]] = [{"id": name} for name in asked]
     path = client.path("associations", f"{from_type}/{to_type}/batch/read")
     size = _LINKS_LIMIT
     while waiting:
