@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from connector.errors import Rejected
 from connector.events import WorkflowCallback
 from connector.events.triggers import TriggerSource
+from connector.ingress import trigger_fields as fields
 from connector.ingress.dead_letters import dead_letter
 from connector.ingress.hubspot_door import HubSpotDoor
 from connector.ingress.reception import Reception, Taken, utc_now
@@ -57,13 +58,17 @@ class HubSpotAction:
 
     async def endpoint(self, request: Request) -> Response:
         """One execution of the action."""
-        return await self._reception.receive(
+        answer = await self._reception.receive(
             request,
             door="hubspot_action",
             types=("application/json",),
             check=lambda: self._door.check(request, takes_v2=True),
             read=lambda body: self._read(request, body),
         )
+        # HTTP's Retry-After is in seconds, HubSpot's workflows read milliseconds (its docs on webhooks in workflows).
+        if "Retry-After" in answer.headers:
+            answer.headers["Retry-After"] = str(1000 * int(answer.headers["Retry-After"]))
+        return answer
 
     def _read(self, request: Request, body: bytes) -> Taken:
         self._door.verify(request, body)
@@ -130,8 +135,10 @@ def _execution(body: bytes) -> Mapping[str, Any]:
         raise _not_understood(
             f"The workflow is about {str(contact.get('objectType'))[:40]!r} records; templates are sent to contacts."
         )
-    if not str(contact.get("objectId", "")).isdecimal():
-        raise _not_understood("The workflow action's request names no contact record.")
+    try:
+        fields.hubspot_id(str(contact.get("objectId", "")))
+    except ValueError:
+        raise _not_understood("The workflow action's request names no contact record.") from None
     return {**document, "origin": document.get("origin", {}), "inputFields": document.get("inputFields", {})}
 
 

@@ -146,7 +146,7 @@ def _records(event: Mapping[str, Any], *, change: str) -> tuple[str, list[str]]:
 
 def _id(value: Any) -> str:
     text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
-    return text if text.isdecimal() else ""
+    return text if text.isascii() and text.isdecimal() else ""
 
 
 def _writer(event: Mapping[str, Any]) -> str:

@@ -118,6 +118,12 @@ async def test_an_action_is_repeated_until_the_broker_is_back(world: World) -> N
 
     execution = await world.execution(callback_id)
     assert execution["answers"] == [503, 503, 503, 200]
+    assert execution["retry_after"] == [
+        "1000",
+        "1000",
+        "1000",
+        None,
+    ]  # milliseconds, which are HubSpot's unit
     assert execution["state"] == "waiting"
     assert len(world.publisher.kept) == 1
 

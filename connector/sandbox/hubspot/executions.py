@@ -52,6 +52,8 @@ class Execution:
     expires_at: float | None = None
     answers: list[int | None] = field(default_factory=list)
     """Status of every request; None where there was no answer."""
+    retry_after: list[str | None] = field(default_factory=list)
+    """The Retry-After of each answer, as it was written."""
     completions: int = 0
 
     @property

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from connector.sandbox.courier import Courier
+from connector.sandbox.courier import Courier, Reply
 from connector.sandbox.hubspot.executions import Execution
 from connector.sandbox.hubspot.portal import Portal
 from connector.sandbox.hubspot.signing import v2_headers, v3_headers
@@ -75,13 +75,15 @@ class Workflows:
 
     async def _run(self, execution: Execution, body: bytes, portal: Portal) -> None:
         for wait in _RETRIES.faster(self._courier.speed).waits():
-            if not await self._post(execution, body, portal):
+            reply = await self._post(execution, body, portal)
+            if not portal.executions.answered(execution, status=reply.status, body=reply.body):
                 return
-            await asyncio.sleep(wait)
-        if await self._post(execution, body, portal):
+            await asyncio.sleep(_asked_to_wait(reply, speed=self._courier.speed) or wait)
+        reply = await self._post(execution, body, portal)
+        if portal.executions.answered(execution, status=reply.status, body=reply.body):
             portal.executions.given_up(execution)
 
-    async def _post(self, execution: Execution, body: bytes, portal: Portal) -> bool:
+    async def _post(self, execution: Execution, body: bytes, portal: Portal) -> Reply:
         uri, secret = self._courier.public_url + ACTION_PATH, portal.config.client_secret
         signature = (
             v2_headers(body, uri=uri, secret=secret)
@@ -90,4 +92,11 @@ class Workflows:
         )
         headers = {"Content-Type": "application/json", **signature}
         reply = await self._courier.post(ACTION_PATH, body, headers)
-        return portal.executions.answered(execution, status=reply.status, body=reply.body)
+        execution.retry_after.append(reply.retry_after)
+        return reply
+
+
+def _asked_to_wait(reply: Reply, *, speed: float) -> float | None:
+    """Real seconds. "Retry-After … in milliseconds" (webhooks in workflows): who writes seconds is called at once."""
+    text = reply.retry_after or ""
+    return int(text) / 1000 / speed if text.isascii() and text.isdecimal() else None
