@@ -24,11 +24,6 @@ def announcements(reading: MessageReading, ruling: Ruling) -> list[ContactMerged
     return events
 
 
-def change_event_id(event_id: str) -> str:
-    """Of the announcement of a change that the message with this event id stated."""
-    return f"contact.changed:{event_id}"
-
-
 def _merged(reading: MessageReading, merge: Merged) -> ContactMerged:
     return ContactMerged(
         event_id=f"contact.merged:{merge.winner_id}:{merge.loser_id}",
@@ -43,7 +38,7 @@ def _changed(reading: MessageReading, contact_id: UUID) -> ContactChanged:
     """A new number or BSUID. The person shows the aliases that are current after it."""
     assert reading.change is not None
     return ContactChanged(
-        event_id=change_event_id(reading.facts.event_id),
+        event_id=f"contact.changed:{reading.facts.event_id}",
         person=_shown(reading.person, contact_id),
         reason=reading.change.reason,
         **_shared(reading),

@@ -21,7 +21,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from connector.errors import ConnectorError, Rejected
 from connector.events import Amendment, ContactChanged, ContactMerged, ConversationEvent, Message
-from connector.identity.announcements import change_event_id
 from connector.identity.directory import Alias, Directory
 from connector.identity.reading import bsuid_alias, phone_alias
 from connector.identity.rules import told, told_lost, told_merged
@@ -40,7 +39,6 @@ SCHEMA = "identity"
 _BATCH = 2000  # records a transaction
 _LOOK_EVERY = 0.5  # seconds
 _NUMBER_CHANGED = "user_changed_number"
-_SYSTEM = "system"
 
 _MARGIN = timedelta(minutes=15)
 """How much earlier than the tables' last fold the reading begins: clocks differ, and an event is written after its fold."""
@@ -168,7 +166,7 @@ async def learn(connection: Connection, records: Sequence[Record]) -> None:
     for one in people:  # last, so that whoever has the phone now is known
         if one.phone_lost and one.phone is not None:
             told_lost(directory, contact_id=one.contact_id, phone=one.phone, at=one.at)
-    recorded = list(_recorded(messages, directory, announced={event.event_id for event in shown}))
+    recorded = list(_recorded(messages, directory))
     await save_directory(connection, directory, messages=recorded, parked=(), conflicts=())
     await release_phones(
         connection,
@@ -223,19 +221,11 @@ def _decoded(records: Iterable[Record]) -> list[ConversationEvent]:
     return events
 
 
-def _recorded(
-    messages: Iterable[Message | Amendment], directory: Directory, *, announced: Collection[str]
-) -> Iterable[RecordedMessage]:
-    """The messages that the tables do not know, each with its contact.
-
-    Not those by which Meta says that a person changed and of which no announcement is told beside them: read from the
-    updates again they are decided again, as the tables may have been lost before the decision was sent.
-    """
+def _recorded(messages: Iterable[Message | Amendment], directory: Directory) -> Iterable[RecordedMessage]:
+    """The messages that the tables do not know, each with its contact."""
     new: dict[str, RecordedMessage] = {}
     for event in messages:
-        system = isinstance(event, Message) and event.message_type == _SYSTEM
-        untold = system and change_event_id(event.event_id) not in announced
-        if untold or event.person.contact_id is None or event.wamid in directory.messages:
+        if event.person.contact_id is None or event.wamid in directory.messages:
             continue
         new.setdefault(
             event.wamid,

@@ -90,11 +90,26 @@ class Routing:
                 )
             contact_id = self._decide(reading)
             self._record(reading, contact_id)
-        elif self.announce_again and reading.change is not None:
-            told_change(self.directory, contact_id=contact_id, change=reading.change)
-        elif self.announce_again and self.directory.holder(reading.sighting.bsuid) is not None:
-            self._decide(reading)  # a fact that is applied again changes nobody
+        elif self.announce_again:
+            self._again(reading, contact_id)
         return Done(produce=(_encoded(reading.event(contact_id), key=str(contact_id)),))
+
+    def _again(self, reading: MessageReading, contact_id: UUID) -> None:
+        """A message whose contact the log told: what followed from it may never have been sent.
+
+        A fact that is applied again changes nobody, where BSUIDs decide. Who has a changed number by now is not asked.
+        """
+        change, holder = reading.change, self.directory.holder
+        if change is None:
+            certain = holder(reading.sighting.bsuid) is not None
+        else:
+            before, after = holder(change.old_bsuid), holder(change.new_bsuid)
+            certain = before is not None and after is not None and before != after
+        if certain:
+            self._decide(reading)
+        elif change is not None:
+            told_change(self.directory, contact_id=contact_id, change=change)
+            self._announce(reading, Ruling(contact_id=contact_id))
 
     def _status(self, reading: StatusReading) -> Outcome | None:
         contact_id = known(self.directory, reading.inquiry)
@@ -132,10 +147,13 @@ class Routing:
             RecordedConflict(event_id=facts.event_id, at=facts.at, conflict=conflict)
             for conflict in ruling.conflicts
         )
+        self._announce(reading, ruling)
+        return ruling.contact_id
+
+    def _announce(self, reading: MessageReading, ruling: Ruling) -> None:
         self.outgoing.extend(
             _encoded(event, key=str(event.person.contact_id)) for event in announcements(reading, ruling)
         )
-        return ruling.contact_id
 
     def _record(self, reading: MessageReading, contact_id: UUID) -> None:
         wamid, facts = reading.parts.wamid, reading.facts
