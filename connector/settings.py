@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from datetime import time
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -205,6 +207,72 @@ class SyncSettings(_Group):
     """Phones (with country code) and BSUIDs that are never written to a CRM. A JSON list."""
 
 
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError("must be a zone of the IANA database, e.g. Europe/London") from None
+    return value
+
+
+def _wall_clock(value: time) -> time:
+    if value.second or value.microsecond or value.tzinfo:
+        raise ValueError("must be a whole minute without a zone, e.g. 21:00")
+    return value
+
+
+WallClock = Annotated[time, AfterValidator(_wall_clock)]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+ConsentNeeded = Literal["granted", "not_denied"]
+
+
+class OutboundSettings(_Group):
+    """What may be sent, to whom and when (docs/outbound.md)."""
+
+    marketing_consent: ConsentNeeded = "granted"
+    """granted: only to people who agreed; not_denied: to everybody who did not refuse."""
+    utility_consent: ConsentNeeded = "not_denied"
+    """The same for utility. Meta asks for an opt-in before any message; it may have been given elsewhere."""
+    marketing_per_day: int = Field(default=1, ge=0)
+    """Marketing messages to one person in any 24 hours; 0: as many as are asked for."""
+    marketing_per_week: int = Field(default=3, ge=0)
+    """Marketing messages to one person in any 7 days; 0: as many as are asked for."""
+    utility_per_day: int = Field(default=10, ge=0)
+    """Utility messages to one person in any 24 hours; 0: as many as are asked for."""
+    quiet_from: WallClock = time(21, 0)
+    """From then on, by the recipient's clock, marketing waits."""
+    quiet_until: WallClock = time(8, 0)
+    """Until then. The same time as quiet_from: no quiet hours."""
+    quiet_days: list[Weekday] = []
+    """Days of the recipient on which marketing waits, e.g. ["sunday"]. A JSON list."""
+    quiet_for_utility: bool = False
+    """Let utility wait, too. One-time passwords never do."""
+    fallback_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    """The clock of people whose country is not known."""
+    marketing_repeat_days: float = Field(default=7.0, ge=0)
+    """Days in which one person gets the same marketing content once."""
+    utility_repeat_hours: float = Field(default=1.0, ge=0)
+    """Hours in which one person gets the same utility content once."""
+    marketing_lag: float = Field(default=5.0, gt=0)
+    """Seconds that reading opt-outs may be behind before marketing waits."""
+    utility_lag: float = Field(default=60.0, gt=0)
+    """Seconds that reading opt-outs may be behind before utility waits."""
+    templates_stale_after: float = Field(default=21_600.0, gt=0)
+    """Seconds without a reading of all templates after which marketing and utility wait."""
+    us_marketing: bool = False
+    """Try marketing to United States numbers. WhatsApp does not deliver it since April 2025."""
+    personalisation: Path | None = None
+    """A YAML file that says which CRM properties fill which template parameters."""
+    opt_out_words: list[str] = []
+    """Messages beside the built-in ones that end all messages. A JSON list."""
+    opt_out_marketing_words: list[str] = []
+    """Messages beside the built-in ones that end marketing. A JSON list."""
+    opt_in_words: list[str] = []
+    """Messages beside the built-in ones that lift an opt-out. A JSON list."""
+    opt_in_marketing_words: list[str] = []
+    """Messages beside the built-in ones that agree to marketing. A JSON list."""
+
+
 class MediaSettings(_Group):
     """Files of messages: fetching, keeping, and links to them."""
 
@@ -321,6 +389,7 @@ class Settings(BaseSettings):
     triggers: TriggerSettings = TriggerSettings()
     identity: IdentitySettings = IdentitySettings()
     sync: SyncSettings = SyncSettings()
+    outbound: OutboundSettings = OutboundSettings()
     media: MediaSettings = MediaSettings()
     streams: StreamSettings = StreamSettings()
     health: HealthSettings = HealthSettings()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time, timedelta
-from typing import Literal
+from typing import get_args
 
 from connector.events.triggers import Purpose
-
-ConsentNeeded = Literal["granted", "not_denied"]
+from connector.settings import ConsentNeeded, OutboundSettings, Weekday
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +76,38 @@ class GateRules:
     """When to judge again what waits for a person or for Meta, and has no known end."""
     held_for_quality: frozenset[Purpose] = frozenset({"marketing"})
     """What a number of RED quality does not send."""
+
+
+def gate_rules(settings: OutboundSettings) -> GateRules:
+    """The rules that the settings say."""
+    quiet = QuietHours(
+        start=settings.quiet_from,
+        end=settings.quiet_until,
+        days=frozenset(get_args(Weekday).index(day) for day in settings.quiet_days),
+    )
+    return GateRules(
+        consent={"marketing": settings.marketing_consent, "utility": settings.utility_consent},
+        caps={
+            "marketing": _caps((settings.marketing_per_day, _DAY), (settings.marketing_per_week, 7 * _DAY)),
+            "utility": _caps((settings.utility_per_day, _DAY)),
+        },
+        quiet={"marketing": quiet, "utility": quiet} if settings.quiet_for_utility else {"marketing": quiet},
+        fallback_zone=settings.fallback_zone,
+        duplicate_within={
+            "marketing": timedelta(days=settings.marketing_repeat_days),
+            "utility": timedelta(hours=settings.utility_repeat_hours),
+        },
+        longest_lag={
+            "marketing": timedelta(seconds=settings.marketing_lag),
+            "utility": timedelta(seconds=settings.utility_lag),
+        },
+        templates_stale_after=timedelta(seconds=settings.templates_stale_after),
+        us_marketing=settings.us_marketing,
+    )
+
+
+_DAY = timedelta(days=1)
+
+
+def _caps(*limits: tuple[int, timedelta]) -> tuple[Cap, ...]:
+    return tuple(Cap(count, period) for count, period in limits if count)

@@ -4,14 +4,17 @@ from typing import Any
 
 import pytest
 
+from connector.errors import SettingsError
 from connector.outbound.consent.keywords import (
     ACTIONS,
     LONGEST_PHRASE,
     keyword_tables,
     normalised,
     read_tables,
+    tables_with_own,
     with_phrases,
 )
+from connector.settings import OutboundSettings
 
 TABLES = keyword_tables()
 
@@ -278,3 +281,12 @@ def test_a_language_without_a_confirmation_is_refused() -> None:
     """Nobody who says stop is left without an answer."""
     with pytest.raises(ValueError, match="confirmation"):
         read_tables({"xx": {"opt_out": ["halt"], "confirmations": {}}})
+
+
+def test_words_of_the_settings_are_added_and_a_wrong_one_is_refused_at_start() -> None:
+    """By the name of the variable."""
+    keyword = tables_with_own(OutboundSettings(opt_out_words=["Cancel"])).recognise("cancel")
+    assert keyword is not None
+    assert keyword.action == "opt_out"
+    with pytest.raises(SettingsError, match="OPT_OUT_WORDS"):
+        tables_with_own(OutboundSettings(opt_in_words=["STOP"]))

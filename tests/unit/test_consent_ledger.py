@@ -190,6 +190,8 @@ def test_any_order_and_any_repetition_gives_the_same_standing(history: Any, join
     again = [*history, *random.sample(history, k=random.randint(0, len(history)))]
     random.shuffle(again)
     assert told(again, joined).standing() == told(history, joined).standing()
+    merged_at = {loser: NOW + timedelta(minutes=minute) for loser, minute in joined.items()}
+    assert ConsentLedger.of(again, merged_at=merged_at).standing() == told(history, joined).standing()
 
 
 @given(histories, merges, acts)

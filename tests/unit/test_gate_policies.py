@@ -1,7 +1,7 @@
 """One policy, one fact: what it says, and that nothing else says it."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -19,9 +19,10 @@ from connector.outbound.facts import (
 from connector.outbound.gate import Verdict, judge
 from connector.outbound.pacing.pair import PairState, pair_refused, pair_taken
 from connector.outbound.policies import POLICIES
-from connector.outbound.rules import Cap, GateRules
+from connector.outbound.rules import Cap, GateRules, QuietHours, gate_rules
 from connector.outbound.templates.checking import Problem, check
 from connector.outbound.templates.template import ComingCategory
+from connector.settings import OutboundSettings
 
 
 def said(verdict: Verdict) -> dict[str, str]:
@@ -336,3 +337,42 @@ def test_every_problem_of_the_parameters_is_in_the_sentence() -> None:
     assert decision.reason == "parameter 1 is missing: a text; the template has no parameter x"
     assert decision.advice == "give it"
     assert decision.evidence == {"1": "missing_parameter", "x": "unknown_parameter"}
+
+
+def test_the_settings_without_a_change_are_the_rules_of_these_tests() -> None:
+    """One set of defaults."""
+    assert gate_rules(OutboundSettings()) == GateRules()
+
+
+def test_a_rule_that_is_set_is_the_rule_that_judges() -> None:
+    """From the environment's words to the policies' values."""
+    rules = gate_rules(
+        OutboundSettings.model_validate(
+            {
+                "marketing_per_day": 0,
+                "marketing_per_week": 2,
+                "quiet_from": "20:30",
+                "quiet_days": ["friday", "sunday"],
+                "quiet_for_utility": True,
+                "utility_consent": "granted",
+            }
+        )
+    )
+    assert rules.caps["marketing"] == (Cap(2, timedelta(days=7)),)
+    assert rules.quiet["utility"] == QuietHours(start=time(20, 30), end=time(8), days=frozenset({4, 6}))
+    assert rules.consent["utility"] == "granted"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"quiet_from": "21:00:30"},
+        {"fallback_zone": "Middle/Earth"},
+        {"quiet_days": ["caturday"]},
+        {"marketing_lag": 0},
+    ],
+)
+def test_a_rule_that_is_none_is_refused_at_start(wrong: dict[str, Any]) -> None:
+    """Not at the first campaign."""
+    with pytest.raises(ValueError, match="validation error"):
+        OutboundSettings.model_validate(wrong)

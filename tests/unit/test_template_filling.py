@@ -12,7 +12,7 @@ from connector.outbound.templates.reading import node_change
 from connector.outbound.templates.slots import slots_of
 from connector.outbound.templates.template import Template, folded
 from connector.outbound.templates.values import Unfit
-from connector.outbound.templates.wording import rendered
+from connector.outbound.templates.wording import content_key, rendered
 from connector.sandbox.whatsapp import templates as simulator
 
 BODY = {"type": "BODY", "text": "Hi {{1}}, order {{2}}."}
@@ -429,6 +429,14 @@ def test_the_person_reads_header_body_footer_and_buttons() -> None:
 def test_a_preview_shows_what_is_missing_as_its_placeholder() -> None:
     """And a value that is itself a placeholder is not filled in again."""
     assert rendered(template(), {"1": "{{2}}"}) == "Hi {{2}}, everything is {{2}} off until Sunday."
+
+
+def test_content_is_the_same_by_what_is_read_not_by_its_template() -> None:
+    """Two templates of equal words are a duplicate, two fillings of one template are not."""
+    one, other = template(), template(name="spring_sale_copy")
+    keys = {content_key(rendered(found, GOOD)) for found in (one, other)}
+    assert len(keys) == 1
+    assert content_key(rendered(one, {"1": "Bea", "2": "77"})) not in keys
 
 
 def test_a_code_has_metas_own_text() -> None:

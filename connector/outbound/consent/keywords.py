@@ -15,6 +15,9 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from connector.errors import SettingsError
+from connector.settings import OutboundSettings
+
 KeywordAction = Literal["opt_out", "opt_out_marketing", "opt_in", "opt_in_marketing"]
 ACTIONS: tuple[KeywordAction, ...] = get_args(KeywordAction)
 
@@ -112,6 +115,28 @@ def keyword_tables() -> KeywordTables:
     """The tables that ship with the connector."""
     text = files("connector.outbound.consent").joinpath("keywords.yaml").read_text("utf-8")
     return read_tables(yaml.safe_load(text))
+
+
+def tables_with_own(settings: OutboundSettings) -> KeywordTables:
+    """The tables with the words that the settings add.
+
+    Raises:
+        SettingsError: one of them means something else already, or nothing.
+
+    """
+    own: dict[KeywordAction, list[str]] = {
+        "opt_out": settings.opt_out_words,
+        "opt_out_marketing": settings.opt_out_marketing_words,
+        "opt_in": settings.opt_in_words,
+        "opt_in_marketing": settings.opt_in_marketing_words,
+    }
+    try:
+        return with_phrases(keyword_tables(), own)
+    except ValueError as error:
+        raise SettingsError(
+            f"The words of CONNECTOR_OUTBOUND__OPT_OUT_WORDS and its neighbours are refused: {error}.",
+            advice="take the word out, or put it under the other action",
+        ) from None
 
 
 def read_tables(document: Mapping[str, Any]) -> KeywordTables:

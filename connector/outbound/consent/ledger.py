@@ -127,6 +127,16 @@ class ConsentLedger:
     members: Mapping[UUID, Registers] = field(default_factory=dict)
     merged_at: Mapping[UUID, datetime] = field(default_factory=dict)
 
+    @classmethod
+    def of(
+        cls, acts: Iterable[tuple[UUID, Act]], *, merged_at: Mapping[UUID, datetime] | None = None
+    ) -> ConsentLedger:
+        """The ledger of one person and purpose from the acts that were kept, in any order."""
+        members: dict[UUID, Registers] = {}
+        for contact_id, act in acts:
+            members[contact_id] = recorded(members.get(contact_id, NOTHING_SAID), act)
+        return cls(members=members, merged_at=merged_at or {})
+
     def with_act(self, contact_id: UUID, act: Act) -> ConsentLedger:
         """The ledger after an act. `contact_id`: the one the act's event names, redirects not applied."""
         registers = recorded(self.members.get(contact_id, NOTHING_SAID), act)

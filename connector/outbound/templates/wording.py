@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from connector.events.base import content_hash
 from connector.outbound.templates.slots import Slot, button_kind, buttons_of, slots_of
 from connector.outbound.templates.template import PLACEHOLDER, Component, Template, format_of, kind_of
 from connector.outbound.templates.values import Unfit, ready
@@ -31,6 +32,11 @@ def rendered(template: Template, parameters: Mapping[str, Any]) -> str:
             (item for item in parts or () if isinstance(item, dict)), values, template, card=number
         )
     return "\n".join(line for line in lines if line)
+
+
+def content_key(text: str) -> str:
+    """Equal for equal words, whichever template they are of: what the gate knows duplicates by."""
+    return content_hash(text)
 
 
 def _value(slot: Slot, parameters: Mapping[str, Any]) -> Any:
