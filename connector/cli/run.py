@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import gc
 import signal
 from typing import Annotated
 
@@ -25,6 +26,8 @@ def run(role: Annotated[RoleName, typer.Argument(help="Which role this process i
     settings = load_settings()
     configure_logging(settings.log)
     work = load_role(str(role))
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: each full collection would walk through all of it
 
     async def until_stopped() -> None:
         stop = asyncio.Event()

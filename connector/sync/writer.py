@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -448,9 +449,9 @@ class Writer:
             await rest(seconds, self._stop, *((self._wake.items,) if or_wake else ()))
 
     def _count(self, kind: str, results: Sequence[WriteResult]) -> None:
-        for result in results:
-            metrics.CRM_ITEMS.labels(self.crm.name, kind, type(result).__name__.lower()).inc()
-            if isinstance(result, Refused):
+        for outcome, items in Counter(type(result) for result in results).items():
+            metrics.CRM_ITEMS.labels(self.crm.name, kind, outcome.__name__.lower()).inc(items)
+            if outcome is Refused:
                 self._outgoing_queued()
 
 

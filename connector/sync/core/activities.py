@@ -101,12 +101,21 @@ def _status_order(status: list[Any]) -> tuple[int, int]:
     return STATUS_RANK[status[0]], -status[1]  # the first time a stage was reached is its time
 
 
+def _same(values: list[Any]) -> bool:
+    """Whether there is nothing to choose, as nearly always; the orders below are costly."""
+    return len(values) == 1 or values[0] == values[1]
+
+
+def _written_out(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
 def merge_activity_facts(left: ActivityFacts, right: ActivityFacts) -> ActivityFacts:
     """The union of two folds of one message."""
     merged: ActivityFacts = merge_amendments(left, right)
     messages = [facts["message"] for facts in (left, right) if "message" in facts]
     if messages:
-        merged["message"] = messages[0] if len(messages) == 1 else max(messages, key=_message_order)
+        merged["message"] = messages[0] if _same(messages) else max(messages, key=_message_order)
     statuses = [facts["status"] for facts in (left, right) if "status" in facts]
     if statuses:
         merged["status"] = max(statuses, key=_status_order)
@@ -116,7 +125,7 @@ def merge_activity_facts(left: ActivityFacts, right: ActivityFacts) -> ActivityF
             merged[name] = min(values)
     numbers = [facts["numbers"] for facts in (left, right) if "numbers" in facts]
     if numbers:
-        merged["numbers"] = max(numbers, key=lambda value: json.dumps(value, sort_keys=True))
+        merged["numbers"] = numbers[0] if _same(numbers) else max(numbers, key=_written_out)
     others = {(word, at) for facts in (left, right) for word, at in facts.get("other_statuses", ())}
     if others:
         merged["other_statuses"] = [list(item) for item in sorted(others)]

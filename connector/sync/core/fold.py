@@ -147,8 +147,12 @@ def fold(
         if merged != state.facts or not state.stored:
             priority = Priority.REPLAY if replay else person.priority
             held = hold(state.standing, before=state.facts, after=merged, rules=holds)
-            ahead = _ahead(state, merged, priority=priority, fresh_at=person.fresh_at, now=now)
-            changed_people.append(replace(ahead, standing=replace(state.standing, held=held)))
+            standing = state.standing
+            if held is not standing.held:
+                standing = replace(standing, held=held)
+            changed_people.append(
+                _ahead(state, merged, priority=priority, fresh_at=person.fresh_at, now=now, standing=standing)
+            )
 
     changed_messages: list[ActivityState] = []
     for wamid, news in messages.items():
@@ -160,11 +164,14 @@ def fold(
         if facts == known.facts and holder == known.contact_id and known.stored:
             continue
         priority = Priority.REPLAY if replay else news.priority
-        after = _ahead(known, facts, priority=priority, fresh_at=news.fresh_at, now=now)
         keep_position = known.position is not None and not news.has_message
         changed_messages.append(
-            replace(
-                after,
+            _ahead(
+                known,
+                facts,
+                priority=priority,
+                fresh_at=news.fresh_at,
+                now=now,
                 contact_id=holder,
                 position=known.position if keep_position else news.position,
                 not_before=LONG_AGO if "message" in facts else now + PLACEHOLDER_GRACE,
@@ -289,9 +296,15 @@ State = TypeVar("State", ContactState, ActivityState)
 
 
 def _ahead(
-    state: State, facts: dict[str, Any], *, priority: Priority, fresh_at: datetime, now: datetime
+    state: State,
+    facts: dict[str, Any],
+    *,
+    priority: Priority,
+    fresh_at: datetime,
+    now: datetime,
+    **changes: Any,
 ) -> State:
-    """The same row with other facts: one version ahead, waiting since now unless it waited already."""
+    """The same row with other facts and `changes`: one version ahead, waiting since now unless it waited already."""
     waits = state.desired_version > state.written_version
     return replace(
         state,
@@ -300,4 +313,5 @@ def _ahead(
         priority=min(state.priority, priority) if waits else priority,
         fresh_at=max(state.fresh_at, fresh_at),
         waiting_since=state.waiting_since if waits and state.waiting_since else now,
+        **changes,
     )
