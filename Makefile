@@ -24,8 +24,8 @@ check: $(STAMP) ## Lint, types, import contracts, generated files
 	@$(BIN)/lint-imports
 	@$(BIN)/connector schemas --check
 
-bench: $(STAMP) ## Measure a backlog of 10,000 updates and write docs/performance.md
-	@$(BIN)/python tests/bench/backlog.py
+bench: $(STAMP) ## Measure against references and bars, and write docs/performance.md
+	@$(BIN)/python tests/bench/run_bench.py
 
 storm: $(STAMP) ## Post 10,000 damaged webhooks and judge what became of them
 	@$(BIN)/python tests/storm.py --count 10000

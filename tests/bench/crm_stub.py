@@ -26,6 +26,7 @@ from connector.crm.salesforce.schema import FIELDS
 
 _LONG_AGO = "2026-01-01T00:00:00.000Z"
 _WINDOW = 10.0  # seconds of HubSpot's rolling burst quota
+_UUID = 36  # characters of our keys
 _QUOTED = re.compile(r"'([^']*)'")
 _IN = re.compile(r"(\w+) IN \(([^)]*)\)")
 
@@ -52,6 +53,13 @@ class Account:
         self.by_key: dict[str, str] = {}
         self.by_wamid: dict[str, str] = {}
         self.written_at: dict[str, float] = {}
+
+    def forget_references(self) -> None:
+        """Drop what the reference loops wrote: messages without an id, and people under a short key."""
+        self.messages = {name: self.messages[name] for name in self.by_wamid.values()}
+        uuids = {key: name for key, name in self.by_key.items() if len(key) == _UUID}
+        self.people = {name: self.people[name] for name in uuids.values()}
+        self.by_key = uuids
 
     def new_id(self) -> str:
         """A record id."""
@@ -306,6 +314,10 @@ class Stub:
             account.quota = body.get("quota", account.quota)
         elif action == "reset":
             account.reset()
+        elif action == "forget":
+            account.forget_references()
+        elif action == "clock":
+            account.first_call = 0.0
         elif action == "state":
             return 200, hubspot_state(account) if name == "hubspot" else salesforce_state(account)
         elif action == "written":  # wamid → when its record was last written, Unix seconds
