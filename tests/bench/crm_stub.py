@@ -66,6 +66,11 @@ class Account:
         self._next_id += 1
         return str(self._next_id)
 
+    def drop_person(self, record_id: str) -> None:
+        """Delete a person's record."""
+        self.people.pop(record_id, None)
+        self.by_key = {key: name for key, name in self.by_key.items() if name != record_id}
+
     def over_quota(self, now: float) -> bool:
         """Whether one more call within ten seconds is one too many."""
         if self.quota is None:
@@ -97,6 +102,12 @@ def hubspot(account: Account, method: str, target: str, body: Any) -> Answer:
             "results": [_hubspot_link(account, operation, item) for item in body["inputs"]],
         }
     inputs: list[dict[str, Any]] = body.get("inputs", []) if body else []
+    if method == "GET" and len(parts) == 6 and parts[5] in account.people:
+        return 200, {"id": parts[5], "properties": {}, "propertiesWithHistory": {}, "associations": {}}
+    if operation == "contacts/batch/archive":
+        for item in inputs:
+            account.drop_person(item["id"])
+        return 204, None
     if operation == "contacts/search":
         return 200, {"total": 0, "results": []}
     if operation in ("contacts/batch/upsert", "contacts/batch/update", "contacts/batch/create"):
@@ -380,7 +391,9 @@ class _Connection(asyncio.Protocol):
             self._buffer = self._buffer[end + 4 + length :]
             method, target, _ = head.split(" ", 2)
             status, document, wait = self._answer(method, target, body)
-            asyncio.get_running_loop().call_later(wait, self._send, status, orjson.dumps(document))
+            asyncio.get_running_loop().call_later(
+                wait, self._send, status, b"" if document is None else orjson.dumps(document)
+            )
 
     def _send(self, status: int, body: bytes) -> None:
         if not self._transport.is_closing():

@@ -185,14 +185,14 @@ async def _judge(world: BenchWorld, expected: Conversations) -> list[Line]:
     lines = []
     for sink, records in (("hubspot", hubspot_records), ("salesforce", salesforce_records)):
         verdict = audit(expected, records((await world.crm.get(f"/{sink}/state")).json()))
-        wrong = len(verdict.missing) + len(verdict.doubled_activities) + len(verdict.doubled_contacts)
+        doubled = len(verdict.doubled_activities) + len(verdict.doubled_contacts)
+        wrong = (len(verdict.missing), doubled, len(verdict.misplaced), len(verdict.wrong_statuses))
         lines.append(
             Line(
                 what=f"{sink}: missing, doubled, on the wrong person, wrong status",
-                figure=f"{len(verdict.missing)}, {wrong - len(verdict.missing)}, {len(verdict.misplaced)}, "
-                f"{len(verdict.wrong_statuses)} of {verdict.messages:,}",
+                figure=f"{', '.join(map(str, wrong))} of {verdict.messages:,}",
                 bar="0",
-                met=verdict.passed,
+                met=not any(wrong),
             )
         )
     return lines
