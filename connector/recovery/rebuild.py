@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
+from sqlalchemy.exc import SQLAlchemyError
 
 from connector.errors import Terminal
 from connector.settings import Settings
@@ -76,10 +77,10 @@ async def rebuild(settings: Settings, plan: RebuildPlan) -> None:
     url = settings.database.url.get_secret_value()
     try:
         await migrate(url)
-    except OSError as error:
+    except (OSError, SQLAlchemyError) as error:
         raise Terminal(
-            f"The database does not answer: {error}. Nothing was changed.",
-            advice="check CONNECTOR_DATABASE__URL; the database itself has to exist",
+            f"The database could not be migrated: {error}. Nothing was changed.",
+            advice="check CONNECTOR_DATABASE__URL; the database itself has to exist, and the user may create schemas",
         ) from error
     tables = plan.tables
     # Longer than any call that is on the way to a CRM.
