@@ -93,18 +93,25 @@ _Owned = Sequence[tuple[UUID, Act]]
 """Acts with the contact id that each belongs to."""
 
 
-def recorded(registers: Registers, act: Act) -> Registers:
-    """The registers after one more act."""
+RegisterName = Literal["denied", "granted", "resumed", "reported", "withdrawn"]
+
+
+def register_of(act: Act) -> RegisterName | None:
+    """Which register an act belongs to; None: it says nothing that is kept."""
     match act.state:
         case "denied":
-            return replace(registers, denied=_later(registers.denied, act))
+            return "denied"
         case "unknown":
-            return replace(registers, withdrawn=_later(registers.withdrawn, act))
+            return "withdrawn"
     if act.resumes:
-        return replace(registers, resumed=_later(registers.resumed, act)) if act.convincing else registers
-    if act.convincing:
-        return replace(registers, granted=_later(registers.granted, act))
-    return replace(registers, reported=_later(registers.reported, act))
+        return "resumed" if act.convincing else None
+    return "granted" if act.convincing else "reported"
+
+
+def recorded(registers: Registers, act: Act) -> Registers:
+    """The registers after one more act."""
+    name = register_of(act)
+    return registers if name is None else replace(registers, **{name: _later(getattr(registers, name), act)})
 
 
 def united(one: Registers, other: Registers) -> Registers:

@@ -50,7 +50,8 @@ CREATE TABLE outbound.sends (
     obstacle          text NOT NULL DEFAULT '',    -- why it is nobody: not_found | ambiguous | erased | invalid_phone
     phone             text NOT NULL DEFAULT '',    -- E.164, as asked for or resolved
     bsuid             text NOT NULL DEFAULT '',
-    phone_number_id   text NOT NULL DEFAULT '',    -- the business number it leaves from
+    from_number       text NOT NULL DEFAULT '',    -- as asked for
+    phone_number_id   text NOT NULL DEFAULT '',    -- the business number it leaves from; '' = not known yet
     parameters        jsonb NOT NULL DEFAULT '{}',
     reference         text NOT NULL DEFAULT '',
     callback          jsonb,                       -- a workflow that waits: callback_id, portal_id, expires_at
@@ -85,7 +86,7 @@ CREATE TABLE outbound.sends (
 CREATE INDEX sends_due ON outbound.sends (phone_number_id, priority, not_before, created_at)
     WHERE state IN ('queued', 'held') AND (contact_id IS NOT NULL OR obstacle <> '');
 CREATE INDEX sends_to_resolve ON outbound.sends (not_before)
-    WHERE state IN ('queued', 'held') AND contact_id IS NULL AND obstacle = '';
+    WHERE state IN ('queued', 'held') AND ((contact_id IS NULL AND obstacle = '') OR phone_number_id = '');
 CREATE INDEX sends_sending ON outbound.sends (lease_until) WHERE state = 'sending';
 CREATE INDEX sends_unknown ON outbound.sends (attempted_at) WHERE state = 'unknown';
 CREATE INDEX sends_to_tell ON outbound.sends (outcome_due_at)
@@ -101,9 +102,10 @@ CREATE TABLE outbound.people (
     person_id            uuid NOT NULL,            -- the contact that it is now, all merges followed; itself if none
     redirect_to          uuid,                     -- the winner of its merge
     merged_at            timestamptz,
-    phone                text NOT NULL DEFAULT '', -- E.164; '' when not known, or when somebody else has it now
+    phone                text NOT NULL DEFAULT '', -- E.164, as last shown; counts unless it is lost_phone, lost since
     phone_at             timestamptz NOT NULL DEFAULT '-infinity',
-    phone_lost_at        timestamptz,              -- it went to somebody else: what is queued to them there is blocked
+    lost_phone           text NOT NULL DEFAULT '', -- went to somebody else: what is queued to them there is blocked
+    lost_at              timestamptz NOT NULL DEFAULT '-infinity',
     bsuid                text NOT NULL DEFAULT '',
     bsuid_at             timestamptz NOT NULL DEFAULT '-infinity',
     unreachable_at       timestamptz,              -- last 131026
@@ -141,24 +143,27 @@ CREATE TABLE outbound.consents (
     contact_id uuid NOT NULL,
     purpose    text NOT NULL,
     state      text NOT NULL,
-    at         timestamptz NOT NULL,
+    at         timestamptz NOT NULL,               -- of the act
     source     text NOT NULL,
     act_id     text NOT NULL,
     evidence   text NOT NULL,
     by_person  boolean NOT NULL,
+    changed_at timestamptz NOT NULL,               -- since when it counts: after a merge later than the act
     PRIMARY KEY (contact_id, purpose)
 );
 
--- Acts of somebody who has no contact yet: applied when the person is made one.
+-- Acts of somebody who has no contact yet: applied when the person is made one, before anything that is sent to them.
 CREATE TABLE outbound.waiting_acts (
-    event_id   text PRIMARY KEY,
-    recipient  jsonb NOT NULL,
-    act        jsonb NOT NULL,
-    not_before timestamptz NOT NULL,
-    attempts   int NOT NULL DEFAULT 0,
+    act_id      text PRIMARY KEY,
+    names       text[] NOT NULL,                   -- what the person was called by: 'phone:4479…', 'hubspot:55'
+    recipient   jsonb NOT NULL,
+    act         jsonb NOT NULL,
+    resolutions int NOT NULL DEFAULT 0,            -- times that the person was looked for in vain
+    not_before  timestamptz NOT NULL DEFAULT '-infinity',
     received_at timestamptz NOT NULL
 );
 CREATE INDEX waiting_acts_due ON outbound.waiting_acts (not_before);
+CREATE INDEX waiting_acts_of ON outbound.waiting_acts USING gin (names);
 """
 
 ACCOUNT = """
