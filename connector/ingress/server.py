@@ -16,6 +16,7 @@ from connector.ingress.dead_letters import LARGEST_KEPT_BODY
 from connector.ingress.inflight import InflightBytes
 from connector.ingress.media import open_downloads
 from connector.ingress.publisher import KafkaPublisher
+from connector.ingress.trigger_fates import open_fates
 from connector.settings import IngressSettings, Settings
 from connector.telemetry.health import StageHealth
 
@@ -51,9 +52,10 @@ async def serve(
         stuck_after=_STUCK_FACTOR * settings.ingress.ack_timeout,
     )
     media = await open_downloads(settings)
+    fates = await open_fates(settings)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings, publisher, health, media=media),
+            create_app(settings, publisher, health, media=media, fates=fates),
             http="httptools",
             ws="none",
             lifespan="off",
@@ -83,8 +85,9 @@ async def serve(
                 await _finish(server, serving)
             finally:
                 await publisher.stop(timeout=_FLUSH)
-                if media is not None:
-                    await media.close()
+                for reader in (media, fates):
+                    if reader is not None:
+                        await reader.close()
         _log.info("stopped", inflight_bytes=inflight.used)
 
 

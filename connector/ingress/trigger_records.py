@@ -32,6 +32,12 @@ def send_id_of(trigger_id: str, place: int = 0) -> str:
     return f"{trigger_id}.{place}"
 
 
+def place_of(send_id: str) -> int:
+    """The place of its recipient in the request; 0 for an id that is none of ours."""
+    place = send_id.rpartition(".")[2]
+    return int(place) if place.isascii() and place.isdecimal() else 0
+
+
 def request_hash_of(content: Any) -> str:
     """Tells the same key with another request: SHA-256 over the canonical content, hexadecimal."""
     return _hash(content)
