@@ -375,7 +375,7 @@ async def test_rebalance_while_waiting_does_not_hang_the_group(bench: Bench) -> 
 
 
 async def test_dead_letter_limit_stops_the_line(bench: Bench) -> None:
-    """A handler that fails on everything stops the line: nothing dies, nothing is committed, advice is given."""
+    """A handler that fails on everything stops the line at the limit: the rest neither dies nor is committed."""
 
     def act(_: Sequence[Record]) -> None:
         raise TypeError("a bad deploy")
@@ -388,8 +388,9 @@ async def test_dead_letter_limit_stops_the_line(bench: Bench) -> None:
         stopped = health.snapshot()["stopped"]
         assert "more than 20 records in a row" in stopped["reason"]
         assert "CONNECTOR_STREAMS__DEAD_LETTER_RUN" in stopped["advice"]
-    assert await bench.committed() == {}
-    assert await bench.dead_letters() == []
+    dead = len(await bench.dead_letters())
+    assert dead <= 20  # batches that came before the one that passes the limit, if they were small
+    assert sum((await bench.committed()).values()) <= dead
 
 
 async def test_terminal_stops_the_line_and_nothing_is_lost(bench: Bench) -> None:
