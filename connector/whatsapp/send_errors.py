@@ -19,7 +19,12 @@ _LONGEST_DETAILS = 1_000
 
 
 class ErrorClass(StrEnum):
-    """Who is meant by an error. Of all but FAIL and OPT_OUT the send goes back into the queue."""
+    """Who is meant by an error.
+
+    In an answer to the request: of all but FAIL and OPT_OUT the send goes back into the queue, because nothing was sent.
+    In a status: WhatsApp had taken the message, so that send is over whatever the class (it may even be delivered to
+    another device later); the class then only says who has to slow down.
+    """
 
     RETRY = "retry"
     """This send, with a growing pause."""

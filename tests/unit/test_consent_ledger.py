@@ -106,6 +106,11 @@ MERGES: dict[str, tuple[str, list[tuple[UUID, Act]], list[tuple[UUID, int]]]] = 
         [(ANA, person("denied", 1)), (BOB, person("granted", 2))],
         [(BOB, 5)],
     ),
+    "agreed at the very moment of the merge": (
+        "denied",
+        [(ANA, person("denied", 1)), (BOB, person("granted", 5))],
+        [(BOB, 5)],
+    ),
     "agreed after the merge": (
         "granted",
         [(ANA, person("denied", 1)), (BOB, person("granted", 6))],

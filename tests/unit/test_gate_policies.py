@@ -191,6 +191,10 @@ ALLOWED = {
     "utility does not count": facts(recent=(sent(timedelta(hours=1), purpose="utility"),)),
     "the cap is over": facts(recent=(sent(timedelta(days=1)),)),
     "a burst of 44": facts(pair=burst(44)),
+    "folds as far behind as is allowed": facts(
+        view=View(lag=timedelta(seconds=5), templates_synced_at=NOW - timedelta(hours=6))
+    ),
+    "WhatsApp's own limit is over": facts(recipient={"marketing_refused_at": NOW - timedelta(hours=24)}),
     "no rating yet": facts(number=NumberFacts(phone_number_id="1", quality="UNKNOWN")),
 }
 

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,3 +127,10 @@ def test_a_policy_says_the_same_to_the_same_facts(policy: Any) -> None:
 def test_nothing_said_is_the_plain_pass() -> None:
     """A policy that does not apply costs no object."""
     assert Pass() == PASS
+
+
+def test_the_page_for_crm_admins_has_every_question_in_the_order_in_which_it_is_asked() -> None:
+    """docs/outbound.md names the policies as verdicts do."""
+    page = (Path(__file__).parents[2] / "docs" / "outbound.md").read_text("utf-8")
+    rows = [line.split(" | ")[:2] for line in page.splitlines() if line.startswith("| ") and "? | `" in line]
+    assert rows == [[f"| {policy.asks}", f"`{policy.name}`"] for policy in POLICIES]

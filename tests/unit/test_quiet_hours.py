@@ -73,6 +73,13 @@ def test_an_evening_hour_that_comes_twice_is_quiet_twice() -> None:
     assert awake_at(quiet, [place], now=utc("2026-11-01T06:30")) == utc("2026-11-01T13:00")
 
 
+def test_a_morning_that_comes_twice_begins_at_the_second_end_for_whoever_asks_in_the_second_hour() -> None:
+    """Quiet until 01:30: after the first 01:30 the person is awake, then the clock goes back and it is quiet again."""
+    quiet, place = QuietHours(start=time(21), end=time(1, 30)), ZoneInfo("America/New_York")
+    assert awake_at(quiet, [place], now=utc("2026-11-01T05:10")) == utc("2026-11-01T05:30")
+    assert awake_at(quiet, [place], now=utc("2026-11-01T06:10")) == utc("2026-11-01T06:30")
+
+
 @pytest.mark.parametrize(
     ("now", "awake"),
     [("2028-02-28T22:00", "2028-02-29T08:00"), ("2028-02-29T22:00", "2028-03-01T08:00")],

@@ -175,6 +175,11 @@ FILLED: dict[str, tuple[Template, dict[str, Any], list[dict[str, Any]]]] = {
         {"10": "c", "2": "b", "1": "a"},
         [{"type": "body", "parameters": [{"type": "text", "text": text} for text in "abc"]}],
     ),
+    "four spaces": (
+        with_components({"type": "BODY", "text": "{{1}}"}),
+        {"1": "a    b"},
+        [{"type": "body", "parameters": [{"type": "text", "text": "a    b"}]}],
+    ),
     "a number": (
         with_components({"type": "BODY", "text": "{{1}}"}),
         {"1": 77},
