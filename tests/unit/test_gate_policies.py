@@ -78,6 +78,15 @@ BLOCKED = {
     "parameters": ("parameters", facts(problems=check(template(), {"1": "Ana"}))),
     "Cuba": ("reachability", facts(recipient={"phone": "+5352345678", "zones": ("Europe/London",)})),
     "not on WhatsApp": ("reachability", facts(recipient={"unreachable_at": NOW - timedelta(days=1)})),
+    "not on WhatsApp since they wrote": (
+        "reachability",
+        facts(
+            recipient={
+                "unreachable_at": NOW - timedelta(hours=1),
+                "window_open_until": NOW + timedelta(hours=22),
+            }
+        ),
+    ),
     "United States": (
         "us_marketing",
         facts(recipient={"phone": "+12125550123", "zones": ("Europe/London",)}),
@@ -195,6 +204,8 @@ ALLOWED = {
         view=View(lag=timedelta(seconds=5), templates_synced_at=NOW - timedelta(hours=6))
     ),
     "WhatsApp's own limit is over": facts(recipient={"marketing_refused_at": NOW - timedelta(hours=24)}),
+    "the same long ago": facts(recent=(sent(timedelta(days=7), content="c1"),)),
+    "the number has rested": facts(number=NumberFacts(phone_number_id="1", paused_until=NOW)),
     "no rating yet": facts(number=NumberFacts(phone_number_id="1", quality="UNKNOWN")),
 }
 
