@@ -271,6 +271,17 @@ class OutboundSettings(_Group):
     """Messages beside the built-in ones that lift an opt-out. A JSON list."""
     opt_in_marketing_words: list[str] = []
     """Messages beside the built-in ones that agree to marketing. A JSON list."""
+    request_timeout: float = Field(default=10.0, gt=0)
+    """Seconds until an answer of WhatsApp counts as lost."""
+    sends_in_flight: int = Field(default=200, ge=1, le=2_000)
+    """Requests to WhatsApp that one process may have open: the rate times the answer's time, and some more."""
+    rates: dict[str, Annotated[int, Field(ge=1, le=1_000)]] = {}
+    """Messages a second of a number, instead of what Meta's throughput level says (80, upgraded 1,000, beside the
+    WhatsApp Business app 20). A JSON object, phone number id to rate."""
+    unknown_after: float = Field(default=900.0, gt=0)
+    """Seconds without a status until a send whose answer was lost is reported as unknown."""
+    stopped_retry: float = Field(default=10.0, gt=0)
+    """Seconds between looks at a WhatsApp that refuses our credential: one send is tried."""
 
 
 class MediaSettings(_Group):

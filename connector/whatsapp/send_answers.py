@@ -42,7 +42,14 @@ class Unclear:
     reason: str
 
 
-SendAnswer = Taken | Refused | Unclear
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unsent:
+    """It certainly was not sent: not a byte of the request left."""
+
+    reason: str
+
+
+SendAnswer = Taken | Refused | Unclear | Unsent
 
 
 def read_answer(*, http_status: int, body: bytes, retry_after: str = "") -> SendAnswer:
