@@ -66,6 +66,7 @@ _IDLE_POLL = 1.0  # seconds; what a lost notification told of is seen at the nex
 _PARTIAL_EVERY = (
     0.2  # seconds between claims that leave nothing waiting: several statuses of a message are one write
 )
+_MARK_HOLDS = 1.0  # seconds after which the mark of a create that has not left yet is set anew
 _MEASURE_EVERY = 2.0  # seconds
 _LOOKUPS = 2  # vain look-ups after which a create in doubt is repeated, where no unique key guards it
 _REFUSED_AGAIN = 3  # times `stopped_retry`, so that each look at a stopped line tries another item
@@ -219,10 +220,11 @@ class Writer:
                 connection, [item.claimed for item in creates], records=records
             )
 
+        marked = time.monotonic()
         begun = await self._commit(settle_contacts, lease)
         messages = [*found, *(_outcome(item, _known(item)) for item in plan.unchanged)]
         creates = [item for item in creates if item.claimed.wamid in begun]
-        written, lost = await self._write_activities(creates, plan, lease)
+        written, lost = await self._write_activities(creates, plan, lease, marked=marked)
         messages += written
         gone = {item.wamid for item in messages if isinstance(item.result, Gone | Homeless)}
         homeless = {
@@ -318,13 +320,16 @@ class Writer:
         return outcomes, absent
 
     async def _write_activities(
-        self, creates: Sequence[PlannedActivity], plan: ActivityPlan, lease: HeldLease
+        self, creates: Sequence[PlannedActivity], plan: ActivityPlan, lease: HeldLease, *, marked: float
     ) -> tuple[list[ActivityOutcome], list[str]]:
-        """Create and change: (outcomes, the wamids of creates whose answer was lost)."""
+        """Create and change: (outcomes, the wamids of creates whose answer was lost).
+
+        `marked`: when (monotonic seconds) the creates were marked as begun.
+        """
 
         async def create(chunk: Sequence[PlannedActivity], terms: Terms) -> Sequence[WriteResult]:
             # The chunks before it may have taken longer than a doubt is left alone.
-            if chunk[0] is not creates[0]:
+            if time.monotonic() - marked > _MARK_HOLDS:
                 async with transaction(self._pool) as connection:
                     await self._claims.begin_again(connection, [item.claimed.wamid for item in chunk])
             return await self.crm.log_activities([item.activity for item in chunk], terms)
@@ -354,7 +359,7 @@ class Writer:
         """Seconds during which a lost create may still arrive at the CRM."""
         if self.crm.unique_activities:
             return 0.0
-        return self.crm.request_timeout + self._settings.lost_write_margin
+        return self.crm.request_timeout + self._settings.lost_write_margin + _MARK_HOLDS
 
     async def _bury(self, connection: Connection, results: Sequence[tuple[str, int, WriteResult]]) -> None:
         """Queue a dead letter for each refusal, in the transaction that stores it."""

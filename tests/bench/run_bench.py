@@ -238,12 +238,12 @@ async def _quota(world: BenchWorld) -> Line:
         "(SELECT wamid FROM hubspot.activities WHERE desired_version = written_version LIMIT 12500)"
     )
     await world.configure("hubspot", latency=0.15, quota=_QUOTA)
-    before = await world.counts("hubspot")
     await world.crm.post("/hubspot/clock", json={})
+    before, calls = await world.counts("hubspot"), await _calls(world, "hubspot")
     await world.start("sync-hubspot")
     await world.until(lambda: world.is_synced("hubspot"))
     after = await world.counts("hubspot")
-    calls = sum(after["calls"].values()) - sum(before["calls"].values())
+    calls = await _calls(world, "hubspot") - calls
     seconds = after["last_call"] - after["first_call"]
     share = calls / (seconds * _QUOTA / _QUOTA_WINDOW)
     refused = after["refused"] - before["refused"]
