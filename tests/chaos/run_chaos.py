@@ -27,6 +27,7 @@ import row_killed_roles
 import row_lost_answers
 import row_quota
 import row_redelivered
+import row_restored
 import row_state_machine
 import row_workers_come_and_go
 import structlog
@@ -38,6 +39,7 @@ _MODULES = (
     row_redelivered,
     row_broker_away,
     row_database_away,
+    row_restored,
     row_crm_away,
     row_quota,
     row_bad_items,
