@@ -175,6 +175,15 @@ async def test_poison_refuses_one_record_of_a_batch() -> None:
         assert len(hubspot.sandbox.portal.communications) == 1
 
 
+async def test_every_answer_carries_its_id_in_a_header() -> None:
+    """Also one that failed in part, whose body does not tell it."""
+    async with portal() as hubspot:
+        hubspot.sandbox.faults.add(Fault.model_validate({"kind": "poison", "text": "☠"}))
+        answer = await hubspot.log(message("a", trace="1", hs_communication_body="☠"))
+        assert answer.headers["X-HubSpot-Correlation-Id"]
+        assert "correlationId" not in answer.json()
+
+
 async def test_poison_can_refuse_the_whole_batch() -> None:
     """Trace ids do not help against a poison of that scope; without the bad record the others pass."""
     async with portal() as hubspot:

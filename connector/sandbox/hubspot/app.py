@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from connector.sandbox.faults import poison
 from connector.sandbox.gateway import Answer, Exchange
@@ -69,7 +70,15 @@ class HubSpotApp:
         return self.portal.drain_effects()
 
     def handle(self, exchange: Exchange) -> Answer:
-        """Authenticate, count, and do what is asked."""
+        """Authenticate, count, and do what is asked.
+
+        Every answer carries its id in a header; the body of one that failed in part does not (hubspot-api-python's
+        ApiException prints the header, HubSpot/hubspot-api-python#117; StandardError has no such field).
+        """
+        answer = self._handle(exchange)
+        return replace(answer, headers={**answer.headers, "X-HubSpot-Correlation-Id": CORRELATION_ID})
+
+    def _handle(self, exchange: Exchange) -> Answer:
         found = self._route(exchange)
         if found is None:
             return Answer(status=404, raw=_PAGE_NOT_FOUND)
