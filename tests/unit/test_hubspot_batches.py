@@ -95,13 +95,13 @@ async def logged(
 async def test_a_half_that_was_written_is_told_when_the_other_half_fails(
     failure: ConnectorError, kind: type
 ) -> None:
-    """A refused batch is halved; what its first half wrote is not forgotten, or it would be created twice."""
+    """What the first half of a refused batch wrote is not forgotten, or it would be created twice; what was not sent waits."""
 
     def answer(_: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
         wamids = [item["objectWriteTraceId"] for item in inputs]
         if len(wamids) == 4:
             raise refused()
-        if wamids == ["c", "d"]:
+        if wamids == ["c"]:
             raise failure
         return written(inputs)
 
@@ -109,7 +109,46 @@ async def test_a_half_that_was_written_is_told_when_the_other_half_fails(
     assert results["a"] == Written(record_id="record of a")
     assert results["b"] == Written(record_id="record of b")
     assert isinstance(results["c"], kind)
-    assert isinstance(results["d"], kind)
+    assert isinstance(results["d"], Later)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{0}, {33}, {50}, {99}, {0, 99}, {10, 11, 12}, set(range(0, 100, 9))],
+    ids=lambda bad: f"{len(bad)} bad, first {min(bad)}",
+)
+async def test_bad_items_of_a_batch_that_is_refused_whole_are_found_by_halves(bad: set[int]) -> None:
+    """Each is refused for itself and every other is written once; one among a hundred takes seven calls and the rest one."""
+    poison = {str(number) for number in bad}
+    created: list[str] = []
+
+    def answer(_: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        keys = [item["objectWriteTraceId"] for item in inputs]
+        if found := poison & set(keys):
+            raise refused(f"bad: {min(found)}")
+        created.extend(keys)
+        return written(inputs)
+
+    portal = Portal(answer)
+    results = await logged(portal, *map(str, range(100)))
+    assert {key for key, result in results.items() if isinstance(result, Refused)} == poison
+    assert all(
+        result.reason == f"bad: {key}" for key, result in results.items() if isinstance(result, Refused)
+    )
+    assert sorted(created, key=int) == [str(number) for number in range(100) if number not in bad]
+    assert len(portal.calls) <= 1 + 8 * len(bad)
+
+
+async def test_a_batch_that_is_too_large_blames_nobody_who_passes_alone() -> None:
+    """413 says nothing about an item: the last one of a batch is tried for itself too."""
+
+    def answer(_: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        if len(inputs) > 1:
+            raise refused("too large", status=413)
+        return written(inputs)
+
+    results = await logged(Portal(answer), "a", "b", "c", "d", "e")
+    assert all(isinstance(result, Written) for result in results.values())
 
 
 async def test_a_failure_before_anything_was_written_is_of_the_whole_call() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import hubspot
 import urllib3
 
-from connector.crm.hubspot.failures import call_failure
+from connector.crm.hubspot.failures import call_failure, correlation_id
 from connector.crm.hubspot.quota import bucket_of, read_news
 from connector.crm.port import NOW, Terms
 from connector.crm.quota import News, Quota, Slot, Unlimited
@@ -132,6 +132,8 @@ class HubSpotClient:
             return status, {}, news
         if not isinstance(document, dict):
             raise _lost("HubSpot's answer is not JSON.", writes=writes)
+        if document.get("errors"):  # of a batch that failed in part; its body does not tell
+            document.setdefault("correlationId", correlation_id(headers))
         return status, document, news
 
 

@@ -32,6 +32,7 @@ _UNREACHABLE = {408, 500, 502, 503, 504, 520, 521, 522, 523, 524, 530}
 
 # What a batch endpoint answers when something is wrong with the inputs. Any other 4xx is about the endpoint itself.
 _ABOUT_CONTENT = frozenset({400, 409, 413, 414, 422})
+_TOO_LARGE = frozenset({413, 414})
 
 _ABSENT_PROPERTY = re.compile(r'Property \\*"(\w+)\\*" does not exist')
 _NOT_UNIQUE = re.compile(r"Unable to perform \S+ by non-unique \S+ property (\w+)")
@@ -61,6 +62,11 @@ class HubSpotRefusal(Exception):
     def is_about_content(self) -> bool:
         """Whether a batch was refused for its inputs, so that one without the bad input may pass."""
         return self.status in _ABOUT_CONTENT
+
+    @property
+    def is_size(self) -> bool:
+        """Whether the batch was too large for the endpoint or a proxy before it, whatever its inputs say."""
+        return self.status in _TOO_LARGE
 
     def refused(self) -> Refused:
         """The same as one item's result."""
@@ -100,13 +106,18 @@ def read_body(body: Any) -> dict[str, Any]:
     return document if isinstance(document, dict) else {"message": str(document)[:200]}
 
 
+def correlation_id(headers: Mapping[str, str]) -> str:
+    """The id by which HubSpot's support finds a call: every answer has it in a header, not every body."""
+    return next((value for name, value in headers.items() if name.lower() == "x-hubspot-correlation-id"), "")
+
+
 def call_failure(status: int, body: Any, headers: Mapping[str, str], *, writes: bool) -> Exception:
     """The error of a call that was answered with a status outside 2xx."""
     document = read_body(body)
     said = str(document.get("message", "")) or f"status {status}"
     message = readable(said)
     category = str(document.get("category") or document.get("errorType") or "UNKNOWN")
-    correlation = str(document.get("correlationId", ""))
+    correlation = str(document.get("correlationId") or correlation_id(headers))
     if status == 429:
         policy = str(document.get("policyName", ""))
         window, longest = _POLICIES.get(policy, _NO_POLICY)
