@@ -12,17 +12,20 @@ from chaos_figures import Figure, Row, at_least, equal, none_of, told
 from chaos_load import Load, steadily
 from chaos_world import World, opened
 
-_EVEN = 5.0  # seconds of ordinary work between two troubles
 
+async def play(
+    world: World, *, away: float, kills: int, per_second: float, settle: float, even: float = 5.0
+) -> list[Figure]:
+    """Stop the broker for `away` seconds, then kill it `kills` times.
 
-async def play(world: World, *, away: float, kills: int, per_second: float, settle: float) -> list[Figure]:
-    """Stop the broker for `away` seconds, then kill it `kills` times. The judge's word counts what was answered 200."""
+    `even`: seconds of ordinary work between two troubles. What the judge counts is what was answered 200.
+    """
     kafka, chance = world.deployment.stack.kafka, Random(f"broker {world.seed}")
     over = asyncio.Event()
     async with Load(world.deployment.ingress_urls, seed=world.seed) as load:
         crowds = world.crowds(of=int(per_second * 4))
         loading = asyncio.create_task(steadily(load, crowds, per_second=per_second, until=over))
-        await asyncio.sleep(_EVEN)
+        await asyncio.sleep(even)
         await kafka.stop()
         stopped = time.monotonic()
         await asyncio.sleep(away)
@@ -33,7 +36,7 @@ async def play(world: World, *, away: float, kills: int, per_second: float, sett
             await asyncio.sleep(0.05)
         accepted = load.first_accepted_after(back)
         for _ in range(kills):
-            await asyncio.sleep(chance.uniform(1.0, 2 * _EVEN))
+            await asyncio.sleep(chance.uniform(1.0, 2 * even))
             kafka.kill()
             await kafka.start()
         over.set()

@@ -19,7 +19,6 @@ from connector.crm.salesforce.activities import message_key
 from connector.sandbox.hubspot.config import PERSON_TOKEN
 from connector.sandbox.salesforce.config import PERSON_TOKEN as SALESFORCE_PERSON_TOKEN
 
-_EVEN = 10.0  # seconds of ordinary work before
 _OUTAGES: Sequence[Mapping[str, Any]] = (
     {"kind": "status", "status": 503},
     {"kind": "reset"},
@@ -32,18 +31,25 @@ DRAIN_BAR = 5.0
 
 
 async def play(
-    world: World, *, away: float, per_second: float, settle: float, drain_bar: float = DRAIN_BAR
+    world: World,
+    *,
+    away: float,
+    per_second: float,
+    settle: float,
+    drain_bar: float = DRAIN_BAR,
+    even: float = 10.0,
 ) -> list[Figure]:
     """Take both CRMs away for `away` seconds under load, and watch how they catch up.
 
     `drain_bar`: how many times the arrival rate; what piles up in seconds is gone before a rate can be told.
+    `even`: seconds of ordinary work before.
     """
     over = asyncio.Event()
     dead_before = await world.dead_letters()
     async with Load(world.deployment.ingress_urls, seed=world.seed) as load:
         crowds = world.crowds(of=int(per_second * 2))
         loading = asyncio.create_task(steadily(load, crowds, per_second=per_second, until=over))
-        await asyncio.sleep(_EVEN)
+        await asyncio.sleep(even)
         for outage in _OUTAGES:  # one after the other, each for its share of the time
             numbers = {sink: await world.fault(sink, **outage) for sink in world.sinks}
             await asyncio.sleep(away / len(_OUTAGES))

@@ -12,25 +12,28 @@ from chaos_figures import Figure, Row, equal, none_of, told
 from chaos_load import Load, steadily
 from chaos_world import World, opened
 
-_EVEN = 5.0  # seconds of ordinary work between two troubles
 
+async def play(
+    world: World, *, away: float, kills: int, per_second: float, settle: float, even: float = 5.0
+) -> list[Figure]:
+    """Stop the server for `away` seconds, then kill it `kills` times.
 
-async def play(world: World, *, away: float, kills: int, per_second: float, settle: float) -> list[Figure]:
-    """Stop the server for `away` seconds, then kill it `kills` times. The ingress needs none and goes on."""
+    The ingress needs none and goes on. `even`: seconds of ordinary work between two troubles.
+    """
     postgres, chance = world.deployment.stack.postgres, Random(f"database {world.seed}")
     over = asyncio.Event()
     before = {name: status.restarts for name, status in world.supervisor.statuses.items()}
     async with Load(world.deployment.ingress_urls, seed=world.seed) as load:
         crowds = world.crowds(of=int(per_second * 4))
         loading = asyncio.create_task(steadily(load, crowds, per_second=per_second, until=over))
-        await asyncio.sleep(_EVEN)
+        await asyncio.sleep(even)
         await postgres.stop()
         stopped = time.monotonic()
         await asyncio.sleep(away)
         refused = load.statuses(since=stopped)
         await postgres.start()
         for _ in range(kills):
-            await asyncio.sleep(chance.uniform(1.0, 2 * _EVEN))
+            await asyncio.sleep(chance.uniform(1.0, 2 * even))
             postgres.kill()
             await postgres.start()
         over.set()

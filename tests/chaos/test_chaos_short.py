@@ -48,19 +48,21 @@ async def test_answers_of_the_crms_are_lost_after_the_write(world: World) -> Non
 
 async def test_the_broker_goes_away(world: World) -> None:
     """The ingress answers 503 meanwhile and nothing that it answered 200 is lost."""
-    figures = await row_broker_away.play(world, away=6, kills=1, per_second=50, settle=90)
+    figures = await row_broker_away.play(world, away=5, kills=1, per_second=50, settle=90, even=2)
     assert _broken(figures) == []
 
 
 async def test_the_database_goes_away(world: World) -> None:
     """Every role waits and goes on; the ingress does not notice."""
-    figures = await row_database_away.play(world, away=5, kills=1, per_second=50, settle=60)
+    figures = await row_database_away.play(world, away=4, kills=1, per_second=50, settle=60, even=2)
     assert _broken(figures) == []
 
 
 async def test_both_crms_go_away(world: World) -> None:
     """Nothing becomes a dead letter; when they are back, a fresh message is there in seconds."""
-    assert _broken(await row_crm_away.play(world, away=8, per_second=30, settle=60, drain_bar=0)) == []
+    assert (
+        _broken(await row_crm_away.play(world, away=8, per_second=30, settle=60, drain_bar=0, even=2)) == []
+    )
 
 
 async def test_workers_come_and_go(world: World) -> None:
