@@ -130,8 +130,10 @@ class World:
         began = time.monotonic()
         judged: list[Judgement] = []
         while not judged or not all(one.settled for one in judged):
-            if time.monotonic() - began > within and judged:
-                break
+            if judged:
+                if time.monotonic() - began > within:
+                    break
+                await asyncio.sleep(1.0)
             while await self.owed() != 0 and time.monotonic() - began <= within:
                 await asyncio.sleep(0.3)
             judged = await self.judge()

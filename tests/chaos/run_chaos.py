@@ -49,12 +49,14 @@ _MODULES = (
 )
 ROWS: dict[int, Row] = {module.ROW.number: module.ROW for module in _MODULES}
 
-# Both are long waits under little load: side by side they take as long as one of them.
-_SIDE_BY_SIDE = (6, 7)
+# Long waits under little load: side by side they take as long as one of them. Row → seconds after which it begins, so
+# that one has caught up before the other has to.
+_SIDE_BY_SIDE = {7: 0.0, 6: 240.0}
 
 
-async def measure(row: Row, *, seed: int, folder: Path) -> Outcome:
-    """Play one row; what goes wrong with the play itself is its outcome too."""
+async def measure(row: Row, *, seed: int, folder: Path, delay: float = 0.0) -> Outcome:
+    """Play one row after `delay` seconds; what goes wrong with the play itself is its outcome too."""
+    await asyncio.sleep(delay)
     at, began = datetime.now(UTC), time.monotonic()
     figures: Sequence[Figure] = ()
     error = ""
@@ -91,7 +93,10 @@ async def play(numbers: Sequence[int], *, seed: int, folder: Path, command: str,
             lanes.append([number])
     held = True
     for lane in lanes:
-        measured = [measure(ROWS[number], seed=seed, folder=folder) for number in lane]
+        delays = _SIDE_BY_SIDE if len(lane) > 1 else {}
+        measured = [
+            measure(ROWS[number], seed=seed, folder=folder, delay=delays.get(number, 0.0)) for number in lane
+        ]
         outcomes = await asyncio.gather(*measured)
         if write:  # after each lane: a run that is broken off has told what it knows
             chaos_report.record(outcomes, command=command)
