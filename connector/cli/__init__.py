@@ -11,6 +11,7 @@ from connector.cli.demo import demo as demo_command
 from connector.cli.mapping import app as mapping_app
 from connector.cli.media import app as media_app
 from connector.cli.output import show_error
+from connector.cli.pause import pause_app, resume_app
 from connector.cli.run import run as run_command
 from connector.cli.sandbox import sandbox as sandbox_command
 from connector.cli.schemas import schemas as schemas_command
@@ -40,6 +41,8 @@ app.add_typer(setup_app, name="setup", rich_help_panel="Deploy")
 app.add_typer(mapping_app, name="mapping", rich_help_panel="Deploy")
 app.command("status", rich_help_panel="Operate")(status_command)
 app.command("trace", rich_help_panel="Operate")(trace_command)
+app.add_typer(pause_app, name="pause", rich_help_panel="Operate")
+app.add_typer(resume_app, name="resume", rich_help_panel="Operate")
 app.add_typer(media_app, name="media", rich_help_panel="Operate")
 app.command("trigger", rich_help_panel="Develop")(trigger_command)
 app.command("schemas", rich_help_panel="Develop")(schemas_command)

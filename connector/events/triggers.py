@@ -127,6 +127,20 @@ class PersonIntroduced(TriggerEvent):
     bsuid: str = ""
 
 
+class SendsSwitched(TriggerEvent):
+    """Somebody paused or resumed sends. `client` is who, `received_at` when; per `scope` and `subject` the latest counts.
+
+    It takes effect by the table; it is on the log so that a restored database does not forget a pause.
+    """
+
+    type: Literal["sends.switched"] = "sends.switched"
+    paused: bool
+    scope: Literal["all", "template", "number"]
+    subject: str = Field(default="", description="Template name or phone number id; empty for all.")
+    reason: str = ""
+
+
 Trigger = Annotated[
-    SendRequested | ConsentGiven | CrmContactChanged | PersonIntroduced, Field(discriminator="type")
+    SendRequested | ConsentGiven | CrmContactChanged | PersonIntroduced | SendsSwitched,
+    Field(discriminator="type"),
 ]
