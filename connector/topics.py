@@ -66,8 +66,8 @@ CONVERSATION_EVENTS = Topic(
     value=ConversationEvent,
     retention_ms=365 * _DAY_MS,
     description="Canonical events with their person: the log that every CRM is a fold of.",
-    written_by=("route",),
-    read_by=("sync-hubspot", "sync-salesforce", "media"),
+    written_by=("route", "outbound"),
+    read_by=("sync-hubspot", "sync-salesforce", "media", "outbound"),
 )
 ACCOUNT_EVENTS = Topic(
     name="account.events",
@@ -76,14 +76,17 @@ ACCOUNT_EVENTS = Topic(
     retention_ms=30 * _DAY_MS,
     description="What Meta says about the business's account, numbers and templates.",
     written_by=("route",),
+    read_by=("outbound",),
 )
 CRM_TRIGGERS = Topic(
     name="crm.triggers",
     key="the recipient: bsuid, else phone digits, else the CRM's record id",
     value=Trigger,
     retention_ms=30 * _DAY_MS,
-    description="What CRMs, scripts and operators ask for: sends, consent, changed contact records; as asked.",
-    written_by=("ingress",),
+    description="What CRMs, scripts and operators ask for: sends, consent, changed contact records; as asked. People whom "
+    "nobody has met are introduced here.",
+    written_by=("ingress", "outbound"),
+    read_by=("outbound", "route"),
 )
 DEAD_LETTERS = Topic(
     name="dead.letters",
@@ -91,7 +94,7 @@ DEAD_LETTERS = Topic(
     value=DeadLetter,
     retention_ms=30 * _DAY_MS,
     description="What a stage could not understand or apply, with the original bytes.",
-    written_by=("ingress", "route", "sync-hubspot", "sync-salesforce", "media"),
+    written_by=("ingress", "route", "sync-hubspot", "sync-salesforce", "media", "outbound"),
     max_message_bytes=24 * 1024 * 1024,  # the largest record of another topic, in base64
 )
 

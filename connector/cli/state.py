@@ -27,6 +27,7 @@ class StatefulRole(enum.StrEnum):
     SYNC_HUBSPOT = "sync-hubspot"
     SYNC_SALESFORCE = "sync-salesforce"
     MEDIA = "media"
+    OUTBOUND = "outbound"
 
 
 @app.command("migrate")

@@ -47,7 +47,7 @@ def _roles(settings: Settings, *, sandbox: bool) -> list[str]:
     if sandbox or settings.salesforce.enabled:
         roles.append("sync-salesforce")
     if sandbox or settings.whatsapp.access_token.get_secret_value():
-        roles.append("media")
+        roles += ["media", "outbound"]
     return roles
 
 

@@ -13,14 +13,13 @@ STAGE = "outbound"
 
 def consent_changed(change: ConsentChange, *, origin: Origin) -> EncodedRecord:
     """The ledger's new standing of one purpose. The same change makes the same event."""
-    act = change.standing.act
-    assert act is not None, "a standing changes by an act"
+    act = change.act
     event = ConsentChanged(
         event_id=make_event_id(
             kind="consent.changed",
             number=change.purpose,
             subject=str(change.person_id),
-            recipient=change.standing.state,
+            recipient=change.state,
             content=[act.act_id, change.at.isoformat()],
         ),
         waba_id="",
@@ -28,8 +27,12 @@ def consent_changed(change: ConsentChange, *, origin: Origin) -> EncodedRecord:
         person=Person(contact_id=change.person_id),
         origin=origin,
         purpose=change.purpose,
-        state=change.standing.state,
+        state=change.state,
         source=act.source,
         evidence=act.evidence,
+        act_id=act.act_id,
+        acted_at=act.at,
+        by_person=act.by_person,
+        resumes=act.resumes,
     )
     return encode(CONVERSATION_EVENTS, key=str(change.person_id), value=event, origin=STAGE)

@@ -29,11 +29,7 @@ async def apply_acts(
     """
     changes = await record_acts(connection, acts, members=members, regrouped=regrouped)
     records = [
-        consent_changed(
-            change,
-            origin=origins.get(change.standing.act.act_id, otherwise) if change.standing.act else otherwise,
-        )
-        for change in changes
+        consent_changed(change, origin=origins.get(change.act.act_id, otherwise)) for change in changes
     ]
     await queue_outgoing(connection, stage=STAGE, records=records)
     return len(records)

@@ -95,4 +95,5 @@ async def _apply(connection: Connection, told: Told, events: Sequence[Conversati
 def _origins(told: Told, events: Sequence[ConversationEvent]) -> dict[str, Origin]:
     """Act → where it was said: an act's id begins with that of its event."""
     by_event = {event.event_id: event.origin for event in events}
-    return {act.act_id: by_event[act.act_id.rpartition(":")[0]] for _, act in told.acts}
+    found = {act.act_id: by_event.get(act.act_id.rpartition(":")[0]) for _, act in told.acts}
+    return {act_id: origin for act_id, origin in found.items() if origin is not None}

@@ -13,6 +13,7 @@ from typing import Literal
 from uuid import UUID
 
 from connector.events import (
+    ConsentChanged,
     ContactChanged,
     ContactMerged,
     ConversationEvent,
@@ -26,7 +27,7 @@ from connector.events import (
     SendUnknown,
     StatusChange,
 )
-from connector.outbound.consent.acts import act_of_status, said_in
+from connector.outbound.consent.acts import act_of_status, act_told, said_in
 from connector.outbound.consent.keywords import KeywordTables
 from connector.outbound.consent.ledger import Act
 
@@ -178,6 +179,9 @@ def told_by(events: Iterable[ConversationEvent], *, tables: KeywordTables) -> To
                 told.merges.append(
                     Merge(winner_id=event.person.contact_id, loser_id=event.loser_id, at=event.at)
                 )
+        elif isinstance(event, ConsentChanged):
+            if event.person.contact_id is not None and (act := act_told(event)) is not None:
+                told.acts.append((event.person.contact_id, act))
         elif isinstance(event, SendEvent):
             _note_report(told, _report(event))
     return told
@@ -190,7 +194,7 @@ def _note_person(told: Told, event: ConversationEvent) -> None:
     news = PersonNews(contact_id=person.contact_id)
     if isinstance(event, ContactChanged) and event.phone_lost:
         news = replace(news, lost_phone=person.phone or "", lost_at=event.at)
-    elif not isinstance(event, SendEvent | StatusChange):
+    elif not isinstance(event, SendEvent | StatusChange | ConsentChanged):
         # A status shows whose device it was, and what we sent shows whom we meant: only the person shows who they are.
         if person.phone:
             news = replace(news, phone=person.phone, phone_at=event.at)

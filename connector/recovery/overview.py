@@ -32,7 +32,13 @@ from connector.state.standing import Standing, tables_behind
 from connector.streams.lag import GroupLag, group_lags
 from connector.sync.mapping import load_mapping
 from connector.telemetry.reading import Reading, ask_role
-from connector.topics import CONVERSATION_EVENTS, WHATSAPP_HISTORY, WHATSAPP_UPDATES
+from connector.topics import (
+    ACCOUNT_EVENTS,
+    CONVERSATION_EVENTS,
+    CRM_TRIGGERS,
+    WHATSAPP_HISTORY,
+    WHATSAPP_UPDATES,
+)
 
 _CRM_TIMEOUT = 20.0  # seconds
 
@@ -158,6 +164,9 @@ async def _ask_kafka(settings: Settings) -> tuple[Dependency, Sequence[GroupLag]
         (ROUTE_HISTORY, WHATSAPP_HISTORY),
         *((f"sync-{sink}", CONVERSATION_EVENTS) for sink in SINKS),
         ("media", CONVERSATION_EVENTS),
+        ("outbound", CONVERSATION_EVENTS),
+        ("outbound-admission", CRM_TRIGGERS),
+        ("outbound-account", ACCOUNT_EVENTS),
     ]
     try:
         groups = await group_lags(settings.kafka, stages)

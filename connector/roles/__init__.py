@@ -14,6 +14,7 @@ ROLES = {
     "sync-hubspot": "connector.roles.sync_hubspot",
     "sync-salesforce": "connector.roles.sync_salesforce",
     "media": "connector.roles.media",
+    "outbound": "connector.roles.outbound",
 }
 """Role → the module whose `run` is it."""
 

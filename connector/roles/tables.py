@@ -5,7 +5,13 @@ from __future__ import annotations
 from connector.identity.history_stage import STAGE as ROUTE_HISTORY
 from connector.identity.routing import STAGE as ROUTE
 from connector.streams.completeness import RoleTables
-from connector.topics import CONVERSATION_EVENTS, WHATSAPP_HISTORY, WHATSAPP_UPDATES
+from connector.topics import (
+    ACCOUNT_EVENTS,
+    CONVERSATION_EVENTS,
+    CRM_TRIGGERS,
+    WHATSAPP_HISTORY,
+    WHATSAPP_UPDATES,
+)
 
 IDENTITY = RoleTables(
     role="route",
@@ -19,6 +25,17 @@ MEDIA = RoleTables(
     schema="media",
     sources={"media": CONVERSATION_EVENTS},
     # A file that is in the store cannot be fetched again after a week, so what is known of files is kept.
+    emptied=("offsets",),
+)
+OUTBOUND = RoleTables(
+    role="outbound",
+    schema="outbound",
+    sources={
+        "outbound": CONVERSATION_EVENTS,
+        "outbound-admission": CRM_TRIGGERS,
+        "outbound-account": ACCOUNT_EVENTS,
+    },
+    # Every fold is idempotent, and what people said or what was sent may be older than the log.
     emptied=("offsets",),
 )
 
@@ -43,4 +60,4 @@ def sink_tables(sink: str) -> RoleTables:
     )
 
 
-ALL_TABLES = (IDENTITY, sink_tables("hubspot"), sink_tables("salesforce"), MEDIA)
+ALL_TABLES = (IDENTITY, sink_tables("hubspot"), sink_tables("salesforce"), MEDIA, OUTBOUND)

@@ -41,7 +41,7 @@ async def _status_is_fine(settings: Path) -> None:
         ["kafka", "postgresql", "hubspot", "salesforce"], True
     )
     assert {role["name"]: role["ready"] for role in seen["roles"]} == dict.fromkeys(
-        ["ingress", "route", "sync-hubspot", "sync-salesforce", "media"], True
+        ["ingress", "route", "sync-hubspot", "sync-salesforce", "media", "outbound"], True
     )
     assert all(group["members"] == 1 for group in seen["groups"])
     assert seen["advice"] == []

@@ -193,6 +193,35 @@ async def test_at_a_merge_the_stricter_consent_wins_and_is_told_last(
         assert max(told, key=lambda one: one.at).state == "denied"
 
 
+async def test_a_start_that_agrees_to_nothing_lifts_the_stop(database_url: str) -> None:
+    """After STOP and START the person is as if nobody had asked, and that is told."""
+    async with outbound_world(database_url) as world:
+        await world.tell(message("m1", "ana", text="STOP", seconds=1))
+        await world.tell(message("m2", "ana", text="START", seconds=2))
+        assert await world.consent("ana") == "unknown"
+        told = [one for one in await world.queued() if one.purpose == "marketing"]
+        assert [one.state for one in told] == ["denied", "unknown"]
+
+
+async def test_a_lost_ledger_is_made_anew_from_what_was_announced(database_url: str) -> None:
+    """The announcements alone give the same standings, and announce nothing again."""
+    async with outbound_world(database_url) as world:
+        await world.introduce("ana", phone="15551230000")
+        await world.trigger(given("granted", to=ANA, at=at(1)))
+        await world.tell(message("m1", "bea", text="STOP", seconds=1))
+        await world.tell(message("m2", "cleo", text="STOP", seconds=1))
+        await world.tell(message("m3", "cleo", text="START", seconds=2))
+        told = await world.queued()
+        standings = "SELECT contact_id, purpose, state, act_id FROM outbound.consents WHERE state <> 'unknown' ORDER BY 1, 2"
+        before = await world.fetch(standings)
+        assert len(before) == 3
+        await world.tell(*told)
+        assert await world.queued() == told
+        await world.fetch("TRUNCATE outbound.consents, outbound.consent_acts")
+        await world.tell(*reversed(told))
+        assert await world.fetch(standings) == before
+
+
 async def test_merges_chain_in_any_order(database_url: str) -> None:
     """Ana became Bea and Bea became Cleo: all three are one person, whichever is told first."""
     async with outbound_world(database_url) as world:

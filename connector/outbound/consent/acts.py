@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import get_args
+from typing import cast, get_args
 
 from connector.events import (
     AccountEvent,
+    ConsentChanged,
     ConsentGiven,
     CrmContactChanged,
     Message,
@@ -134,6 +135,24 @@ def act_of_status(status: StatusChange) -> Act | None:
         source="error_131050",
         by_person=True,
         evidence=f"{status.wamid} failed with {MARKETING_STOPPED}",
+    )
+
+
+def act_told(change: ConsentChanged) -> Act | None:
+    """The act that decided a change that we announced; known already, unless the ledger was lost since."""
+    if not change.act_id or change.acted_at is None or change.source not in get_args(ConsentSource):
+        return None
+    # Only a START is told as the reason of "nobody asked"; it is itself a yes.
+    state: ConsentState = "granted" if change.resumes else change.state
+    return Act(
+        act_id=change.act_id,
+        purpose=change.purpose,
+        state=state,
+        at=change.acted_at,
+        source=cast("ConsentSource", change.source),
+        by_person=change.by_person,
+        evidence=change.evidence,
+        resumes=change.resumes,
     )
 
 

@@ -177,6 +177,10 @@ class ConsentLedger:
             return Standing(state="granted", act=granted)
         return NOBODY_ASKED
 
+    def latest_resumption(self) -> Act | None:
+        """The last START, whether it lifted anything or not."""
+        return _latest(registers.resumed for registers in self.members.values())
+
     def _latest_open(self, acts: _Owned, *, undone_by: _Owned) -> Act | None:
         """The latest of those that nothing undoes."""
         return _latest(

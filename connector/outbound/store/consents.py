@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from connector.events.triggers import ConsentState
 from connector.outbound.consent.ledger import (
     PURPOSES,
     Act,
@@ -50,7 +51,8 @@ class ConsentChange:
 
     person_id: UUID
     purpose: ConsentPurpose
-    standing: Standing
+    state: ConsentState
+    act: Act
     at: datetime
 
 
@@ -140,19 +142,21 @@ def _changes(
 ) -> Iterable[ConsentChange]:
     """In the order of people and purposes. `at` never goes back, so that the latest change is the last one."""
     for (person_id, purpose), ledger in sorted(ledgers.items()):
-        standing = ledger.standing()
-        if standing.act is None:
-            continue
         said = [
             row
             for (contact_id, told_of), row in before.items()
             if told_of == purpose and members[contact_id].person_id == person_id
         ]
-        known = before.get((person_id, purpose))
-        if known is not None and _stands(known, standing.act, standing.state, beside=said):
+        standing = ledger.standing()
+        # Nobody asked, or a START lifted a denial and there was no yes before it: only the latter is news.
+        act = standing.act or (ledger.latest_resumption() if said else None)
+        if act is None:
             continue
-        at = max([standing.act.at, *(row["changed_at"] + _MOMENT for row in said)])
-        yield ConsentChange(person_id=person_id, purpose=purpose, standing=standing, at=at)
+        known = before.get((person_id, purpose))
+        if known is not None and _stands(known, act, standing.state, beside=said):
+            continue
+        at = max([act.at, *(row["changed_at"] + _MOMENT for row in said)])
+        yield ConsentChange(person_id=person_id, purpose=purpose, state=standing.state, act=act, at=at)
 
 
 def _stands(known: Any, act: Act, state: str, *, beside: Iterable[Any]) -> bool:
@@ -165,18 +169,16 @@ def _stands(known: Any, act: Act, state: str, *, beside: Iterable[Any]) -> bool:
 async def _save(connection: Connection, changes: Sequence[ConsentChange]) -> None:
     if not changes:
         return
-    acts = [change.standing.act for change in changes]
-    decided = [act for act in acts if act is not None]
     await connection.execute(
         _SAVE,
         [change.person_id for change in changes],
         [change.purpose for change in changes],
-        [change.standing.state for change in changes],
-        [act.at for act in decided],
-        [act.source for act in decided],
-        [act.act_id for act in decided],
-        [act.evidence for act in decided],
-        [act.by_person for act in decided],
+        [change.state for change in changes],
+        [change.act.at for change in changes],
+        [change.act.source for change in changes],
+        [change.act.act_id for change in changes],
+        [change.act.evidence for change in changes],
+        [change.act.by_person for change in changes],
         [change.at for change in changes],
     )
 
