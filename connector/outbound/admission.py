@@ -15,7 +15,15 @@ from uuid import UUID
 import asyncpg
 
 from connector.errors import Rejected
-from connector.events import ConsentGiven, CrmContactChanged, Origin, Recipient, SendRequested, TriggerEvent
+from connector.events import (
+    ConsentGiven,
+    CrmContactChanged,
+    Origin,
+    Recipient,
+    SendRequested,
+    SendsSwitched,
+    TriggerEvent,
+)
 from connector.outbound.applying import apply_acts
 from connector.outbound.consent.acts import act_of_crm, act_of_given
 from connector.outbound.consent.ledger import Act
@@ -30,6 +38,7 @@ from connector.outbound.store.triggers import accepted
 from connector.outbound.store.waiting import WaitingAct, keep_waiting, waited_for
 from connector.state.database import Connection, transaction
 from connector.state.offsets import store_offsets
+from connector.state.switches import switch
 from connector.streams.codec import decode
 from connector.streams.outcomes import Dead, Done, Outcome, Record
 from connector.topics import CRM_TRIGGERS
@@ -58,6 +67,7 @@ class _Batch:
 
     requests: list[tuple[SendRequested, Record]] = field(default_factory=list)
     acts: list[tuple[Recipient, Act, TriggerEvent, Record]] = field(default_factory=list)
+    switches: list[SendsSwitched] = field(default_factory=list)
 
 
 class AdmissionStage:
@@ -87,6 +97,7 @@ class AdmissionStage:
         """Admit one batch. Raises `Transient` while the database is away; nothing is kept then."""
         batch, outcomes = _read(records)
         async with transaction(self._pool) as connection:
+            await switch(connection, batch.switches)
             changed = await self._hear(connection, batch)
             unknown = await self._admit(connection, [request for request, _ in batch.requests], batch)
             await store_offsets(connection, schema=SCHEMA, offsets=records)
@@ -225,6 +236,8 @@ def _read(records: Sequence[Record]) -> tuple[_Batch, list[Outcome]]:
             batch.requests.append((event, record))
         elif isinstance(event, ConsentGiven):
             batch.acts.append((event.to, act_of_given(event), event, record))
+        elif isinstance(event, SendsSwitched):
+            batch.switches.append(event)
         elif isinstance(event, CrmContactChanged):
             by_api = event.change_source.startswith(_BY_API)
             act = act_of_crm(event, ours=(event.change_source,) if by_api else ())

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from connector.errors import Rejected
 from connector.events import SendsSwitched
+from connector.outbound.announcements import STAGE
 from connector.state.database import Connection
 from connector.state.switches import Pressed, pressed, switch
 from connector.streams.codec import encode
@@ -15,7 +16,6 @@ from connector.streams.outgoing import queue_outgoing
 from connector.topics import CRM_TRIGGERS
 from connector.whatsapp.numbers import bare_number
 
-_STAGE = "outbound"  # whose relay brings it to the log
 _ORIGIN = "cli"
 
 
@@ -34,7 +34,7 @@ async def press(connection: Connection, act: SendsSwitched) -> Switched:
         before = {(item.scope, item.subject) for item in await pressed(connection)}
         await switch(connection, [act])
         record = encode(CRM_TRIGGERS, key=f"switch:{act.scope}:{act.subject}", value=act, origin=_ORIGIN)
-        await queue_outgoing(connection, stage=_STAGE, records=[record])
+        await queue_outgoing(connection, stage=STAGE, records=[record])
         now = await pressed(connection)
         waiting = await _waiting(connection, act)
     return Switched(changed=((act.scope, act.subject) in before) != act.paused, waiting=waiting, pressed=now)

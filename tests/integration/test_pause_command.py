@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from operator_shell import Operator
+from outbound_world import outbound_world
 
 from connector.events import SendsSwitched
 from connector.state.database import connect
@@ -128,3 +129,17 @@ async def test_acts_count_in_the_order_of_their_times_however_they_come(tables: 
             assert [item.scope for item in await pressed(tables)] == ["template"]
             await tables.execute("DELETE FROM shared.switch_acts")
             await tables.execute("DELETE FROM shared.switches")
+
+
+async def test_a_restored_database_learns_of_a_pause_from_the_log(
+    operator: Operator, tables: Any, database_url: str
+) -> None:
+    """What the command queued for the log presses the switch again where the table has lost it, as it was."""
+    await operator.run("pause", "sends", "--reason", "wrong price", "--by", "ana")
+    before = await pressed(tables)
+    event = decode(CRM_TRIGGERS, await tables.fetchval("SELECT value FROM shared.outgoing"))
+    await tables.execute("DELETE FROM shared.switch_acts")
+    await tables.execute("DELETE FROM shared.switches")
+    async with outbound_world(database_url) as world:
+        await world.trigger(event, event)
+    assert await pressed(tables) == before
