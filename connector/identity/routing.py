@@ -59,7 +59,7 @@ class Routing:
             if status.event_id not in self._owned:
                 person = event.person.model_copy(update={"contact_id": contact_id})
                 owned = event.model_copy(update={"person": person})
-                self.outgoing.append(_encoded(owned, key=str(contact_id)))
+                self.outgoing.append(encoded(owned, key=str(contact_id)))
         return released
 
     def _outcome(self, reading: Reading | Dead) -> Outcome | None:
@@ -81,7 +81,7 @@ class Routing:
                 contact_id = self.directory.messages.get(reading.target)
             if contact_id is not None:
                 self._record(reading, contact_id)
-                return Done(produce=(_encoded(reading.event(contact_id), key=str(contact_id)),))
+                return Done(produce=(encoded(reading.event(contact_id), key=str(contact_id)),))
             if not reading.aliases:
                 return Dead(
                     cause="no_person",
@@ -92,7 +92,7 @@ class Routing:
             self._record(reading, contact_id)
         elif self.announce_again:
             self._again(reading, contact_id)
-        return Done(produce=(_encoded(reading.event(contact_id), key=str(contact_id)),))
+        return Done(produce=(encoded(reading.event(contact_id), key=str(contact_id)),))
 
     def _again(self, reading: MessageReading, contact_id: UUID) -> None:
         """A message whose contact the log told: what followed from it may never have been sent.
@@ -116,7 +116,7 @@ class Routing:
         if contact_id is None:
             return None
         self._owned.add(reading.facts.event_id)
-        return Done(produce=(_encoded(reading.event(contact_id), key=str(contact_id)),))
+        return Done(produce=(encoded(reading.event(contact_id), key=str(contact_id)),))
 
     def _last_look(self, reading: StatusReading) -> Outcome:
         """A status that still finds nobody goes on without a person, and is parked."""
@@ -124,7 +124,7 @@ class Routing:
         if owned is not None:
             return owned
         asked = reading.inquiry
-        record = _encoded(reading.event(None), key=asked.wamid)
+        record = encoded(reading.event(None), key=asked.wamid)
         self.parked.append(
             ParkedStatus(
                 event_id=reading.facts.event_id,
@@ -152,7 +152,7 @@ class Routing:
 
     def _announce(self, reading: MessageReading, ruling: Ruling) -> None:
         self.outgoing.extend(
-            _encoded(event, key=str(event.person.contact_id)) for event in announcements(reading, ruling)
+            encoded(event, key=str(event.person.contact_id)) for event in announcements(reading, ruling)
         )
 
     def _record(self, reading: MessageReading, contact_id: UUID) -> None:
@@ -171,5 +171,6 @@ class Routing:
         )
 
 
-def _encoded(event: ConversationEvent, *, key: str) -> EncodedRecord:
+def encoded(event: ConversationEvent, *, key: str) -> EncodedRecord:
+    """The event as the route role sends it."""
     return encode(CONVERSATION_EVENTS, key=key, value=event, origin=STAGE)

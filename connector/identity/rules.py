@@ -11,7 +11,7 @@ the times of the facts: the same facts give the same people, in whichever order 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -213,6 +213,13 @@ def changed(directory: Directory, change: Change) -> Ruling:
         _phone_shown(directory, contact_id, change.new_phone, at, findings)
     directory.seen(contact_id, at)
     return findings.ruling(contact_id)
+
+
+def introduced(directory: Directory, forms: Sequence[Alias], at: datetime) -> UUID | None:
+    """A new contact under the first of these forms of one alias; None when somebody holds one of them."""
+    if any(directory.holder_at(form, at) is not None for form in forms):
+        return None
+    return directory.create(forms[0], at)
 
 
 def told(

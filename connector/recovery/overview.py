@@ -22,6 +22,7 @@ from connector.crm.salesforce.adapter import Salesforce
 from connector.crm.salesforce.quota import account_limits as salesforce_limits
 from connector.errors import ConnectorError
 from connector.identity.history_stage import STAGE as ROUTE_HISTORY
+from connector.identity.introductions import STAGE as INTRODUCTIONS
 from connector.identity.routing import STAGE as ROUTE
 from connector.recovery.dead_letters import DeadLetterCounts, count_dead_letters
 from connector.recovery.status import Parked, SinkStatus, parked_statuses, sink_status
@@ -162,6 +163,7 @@ async def _ask_kafka(settings: Settings) -> tuple[Dependency, Sequence[GroupLag]
     stages = [
         (ROUTE, WHATSAPP_UPDATES),
         (ROUTE_HISTORY, WHATSAPP_HISTORY),
+        (INTRODUCTIONS, CRM_TRIGGERS),
         *((f"sync-{sink}", CONVERSATION_EVENTS) for sink in SINKS),
         ("media", CONVERSATION_EVENTS),
         ("outbound", CONVERSATION_EVENTS),

@@ -1,6 +1,7 @@
-"""The role `route`: its two stages, the relay of what they queued, its upkeep and the health port, until told to stop.
+"""The role `route`: its three stages, the relay of what they queued, its upkeep and the health port, until told to stop.
 
-One stage for what happens now and one for imports of old chats, each with a consumer group of its own.
+One stage for what happens now, one for imports of old chats and one for people whom the business writes to first, each
+with a consumer group of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 
 from connector.identity.history_stage import HistoryStage
+from connector.identity.introductions import IntroductionStage
 from connector.identity.relearning import Relearning, what_was_told
 from connector.identity.role import RouteStage
 from connector.identity.tending import tend_parked
@@ -45,8 +47,10 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     relearning = Relearning(whole, pool=pool, settings=settings.kafka)
     stage = RouteStage(pool, on_queued=wake.set, guard=whole.must_have_been_told)
     history = HistoryStage(pool, on_queued=wake.set, guard=whole.must_have_been_told)
+    introductions = IntroductionStage(pool, on_queued=wake.set, guard=whole.must_have_been_told)
     producer = DurableProducer(settings.kafka, client="connector-route-relay")
     health, history_health = StageHealth(stage.name), StageHealth(history.name)
+    introductions_health = StageHealth(introductions.name)
     relay_health = StageHealth("route-relay")
     try:
         await run_parts(
@@ -54,9 +58,14 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
             relearning.run(stop=stop),
             run_stage(stage, settings, stop=stop, health=health, completeness=whole),
             run_stage(history, settings, stop=stop, health=history_health, completeness=whole),
+            run_stage(introductions, settings, stop=stop, health=introductions_health, completeness=whole),
             run_relay(pool, stage=stage.name, sender=producer, wake=wake, stop=stop, health=relay_health),
             tend_parked(pool, days=settings.identity.parked_days, stop=stop),
-            serve_health(settings.health, [health, history_health, relay_health, tables_health], stop=stop),
+            serve_health(
+                settings.health,
+                [health, history_health, introductions_health, relay_health, tables_health],
+                stop=stop,
+            ),
         )
     finally:
         await producer.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connector.identity.history_stage import STAGE as ROUTE_HISTORY
+from connector.identity.introductions import STAGE as INTRODUCTIONS
 from connector.identity.routing import STAGE as ROUTE
 from connector.streams.completeness import RoleTables
 from connector.topics import (
@@ -16,7 +17,7 @@ from connector.topics import (
 IDENTITY = RoleTables(
     role="route",
     schema="identity",
-    sources={ROUTE: WHATSAPP_UPDATES, ROUTE_HISTORY: WHATSAPP_HISTORY},
+    sources={ROUTE: WHATSAPP_UPDATES, ROUTE_HISTORY: WHATSAPP_HISTORY, INTRODUCTIONS: CRM_TRIGGERS},
     told_by=CONVERSATION_EVENTS,
     emptied=("contacts", "aliases", "messages", "parked_statuses", "conflicts", "offsets"),
 )
