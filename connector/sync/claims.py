@@ -17,10 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from connector.crm.port import Gone, Homeless, Later, Priority, Refused, Unknown, WriteResult, Written
+from connector.errors import Transient
 from connector.state.database import Connection
 from connector.sync.core.activities import ActivityFacts
 from connector.sync.core.contacts import ContactFacts
@@ -64,10 +66,11 @@ class ClaimedActivity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What one drain may write."""
+    """What one drain may write. `leased_until`: what its contacts' rows say, which tells its lease from a later one."""
 
     contacts: Sequence[ClaimedContact]
     activities: Sequence[ClaimedActivity]
+    leased_until: datetime | None = None
 
     def __bool__(self) -> bool:
         return bool(self.contacts)
@@ -183,15 +186,17 @@ class Claims:
         busy = {row["contact_id"] for row in activities}
         # Lease only what is really claimed, or the others wait for a lease that nobody works under.
         leased = [row for row in contacts if row["ahead"] or row["contact_id"] in busy]
-        await connection.execute(
-            f"UPDATE {schema}.contacts SET lease_until = now() + make_interval(secs => $2), "  # noqa: S608
-            "intent = record_id IS NULL WHERE contact_id = ANY($1::uuid[])",
+        until = await connection.fetchval(
+            f"WITH leased AS (UPDATE {schema}.contacts SET lease_until = now() + make_interval(secs => $2), "  # noqa: S608
+            "intent = record_id IS NULL WHERE contact_id = ANY($1::uuid[]) RETURNING lease_until) "
+            "SELECT max(lease_until) FROM leased",
             [row["contact_id"] for row in leased],
             lease,
         )
         return Claim(
             contacts=[_claimed_contact(row) for row in leased],
             activities=[_claimed_activity(row) for row in activities],
+            leased_until=until,
         )
 
     async def settle_contacts(self, connection: Connection, outcomes: Sequence[ContactOutcome]) -> None:
@@ -246,22 +251,30 @@ class Claims:
             )
 
     async def begin_creates(
-        self, connection: Connection, creates: Sequence[ClaimedActivity], *, records: Mapping[UUID, str]
+        self,
+        connection: Connection,
+        creates: Sequence[ClaimedActivity],
+        *,
+        records: Mapping[UUID, str],
+        leased_until: datetime,
     ) -> set[str]:
         """Mark creates as begun; the wamids of those that may go out. `records`: contact id → record id.
 
         Committed before the request leaves: whatever happens afterwards, these items and no others are in doubt.
-        A message that a merge has given to somebody else since the claim is left to that contact's lease.
+        A message that a merge has given to somebody else since the claim is left to that contact's lease, and so is
+        everything whose lease is another by now.
         """
         if not creates:
             return set()
         rows = await connection.fetch(
             f"UPDATE {self.schema}.activities AS t SET intent_at = now(), lookups = 0, on_record_id = n.record_id "  # noqa: S608
             "FROM unnest($1::text[], $2::uuid[], $3::text[]) AS n (wamid, contact_id, record_id) "
+            f"JOIN {self.schema}.contacts AS c ON c.contact_id = n.contact_id AND c.lease_until = $4 "
             "WHERE t.wamid = n.wamid AND t.contact_id = n.contact_id RETURNING t.wamid",
             [item.wamid for item in creates],
             [item.contact_id for item in creates],
             [records[item.contact_id] for item in creates],
+            leased_until,
         )
         return {row["wamid"] for row in rows}
 
@@ -277,15 +290,19 @@ class Claims:
             list(wamids),
         )
 
-    async def renew(self, connection: Connection, contacts: Sequence[UUID], *, lease: float) -> None:
-        """Hold leases for longer; the caller still holds them."""
+    async def renew(
+        self, connection: Connection, contacts: Sequence[UUID], *, lease: float, leased_until: datetime
+    ) -> datetime | None:
+        """Hold leases for longer; until when. None: they ran out, and others may hold them."""
         await lock_contacts(connection, self.schema, contacts)
-        await connection.execute(
+        rows = await connection.fetch(
             f"UPDATE {self.schema}.contacts SET lease_until = now() + make_interval(secs => $2) "  # noqa: S608
-            "WHERE contact_id = ANY($1::uuid[])",
+            "WHERE contact_id = ANY($1::uuid[]) AND lease_until = $3 AND lease_until > now() RETURNING lease_until",
             list(contacts),
             lease,
+            leased_until,
         )
+        return rows[0]["lease_until"] if len(rows) == len(contacts) else None
 
     async def settle_activities(
         self,
@@ -295,18 +312,23 @@ class Claims:
         lost: Sequence[str],
         homeless: Mapping[UUID, str],
         release: Sequence[UUID],
+        leased_until: datetime,
     ) -> None:
         """Store what became of activities, and release the leases; first in its transaction.
 
         `lost`: creates whose answer was lost. `homeless`: contacts whose record their messages did not find.
+        Raises `Transient` when others hold the leases by now: what they have begun is not ours to settle.
         """
-        await lock_contacts(
+        locked = await lock_contacts(
             connection,
             self.schema,
             release,
             wamids=[*lost, *(outcome.wamid for outcome in outcomes)],
             record_ids=set(homeless.values()),
+            columns="contact_id, lease_until",
         )
+        if {row["lease_until"] for row in locked if row["contact_id"] in set(release)} != {leased_until}:
+            raise Transient("The lease on the claimed contacts ended; what was written is looked up again.")
         await self._doubt_from_now(connection, lost)
         written = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Written)]
         if written:
@@ -359,21 +381,29 @@ class Claims:
                 [outcome.wamid for outcome in unknown],
                 [outcome.retry_in for outcome in unknown],
             )
-        await self.release(connection, release)
+        await self.release(connection, release, leased_until=leased_until)
         if homeless:
             await self._doubt_records(connection, sorted(homeless))
 
-    async def give_back(self, connection: Connection, contacts: Sequence[UUID]) -> None:
+    async def give_back(
+        self, connection: Connection, contacts: Sequence[UUID], *, leased_until: datetime
+    ) -> None:
         """Release leases with nothing done; first in its transaction."""
         await lock_contacts(connection, self.schema, contacts)
-        await self.release(connection, contacts)
+        await self.release(connection, contacts, leased_until=leased_until)
 
-    async def release(self, connection: Connection, contacts: Sequence[UUID]) -> None:
-        """Give leases back before they run out, and with them what a merge made wait for them. The rows are locked."""
+    async def release(
+        self, connection: Connection, contacts: Sequence[UUID], *, leased_until: datetime
+    ) -> None:
+        """Give leases back before they run out, and with them what a merge made wait for them. The rows are locked.
+
+        Those that others hold by now are left alone.
+        """
         rows = await connection.fetch(
             f"UPDATE {self.schema}.contacts SET lease_until = '-infinity' WHERE contact_id = ANY($1::uuid[]) "  # noqa: S608
-            "RETURNING redirect_to",
+            "AND lease_until = $2 RETURNING redirect_to",
             list(contacts),
+            leased_until,
         )
         heirs = {row["redirect_to"] for row in rows} - {None}
         if heirs:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -29,9 +31,15 @@ def lease_seconds(request_timeout: float) -> float:
 
 @dataclass(slots=True)
 class HeldLease:
-    """Until when (monotonic seconds) nobody else writes the claimed contacts."""
+    """Until when (monotonic seconds) nobody else writes the claimed contacts.
+
+    `leased_until`: what their rows say (the database's time). One that ran out is not taken up again, as others may
+    have written meanwhile. `lock`: held by a renewal and by the commits that go by `leased_until`.
+    """
 
     until: float
+    leased_until: datetime
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def must_outlast(self, seconds: float) -> None:
         """Raise `Transient` unless a call of `seconds` ends within the lease.
@@ -46,15 +54,21 @@ class HeldLease:
 
 @asynccontextmanager
 async def held(
-    pool: asyncpg.Pool, claims: Claims, contacts: Sequence[UUID], *, until: float, seconds: float
+    pool: asyncpg.Pool,
+    claims: Claims,
+    contacts: Sequence[UUID],
+    *,
+    until: float,
+    leased_until: datetime,
+    seconds: float,
 ) -> AsyncIterator[HeldLease]:
     """Renew the leases while the body runs; give them back at once when it fails for the CRM or the database."""
-    lease = HeldLease(until=until)
+    lease = HeldLease(until=until, leased_until=leased_until)
     renewing = asyncio.create_task(_renew(pool, claims, contacts, lease, seconds))
     try:
         yield lease
     except ConnectorError:
-        await _give_back(pool, claims, contacts)
+        await _give_back(pool, claims, contacts, lease)
         raise
     finally:
         renewing.cancel()
@@ -65,19 +79,25 @@ async def _renew(
 ) -> None:
     while True:
         await asyncio.sleep(RENEW_EVERY)
-        asked = time.monotonic()
         try:
-            async with transaction(pool) as connection:
-                await claims.renew(connection, contacts, lease=seconds)
+            async with lease.lock:
+                asked = time.monotonic()
+                async with transaction(pool) as connection:
+                    renewed = await claims.renew(
+                        connection, contacts, lease=seconds, leased_until=lease.leased_until
+                    )
+                if renewed is None:
+                    lease.until = -math.inf
+                    log.warning("a lease ran out and is not held any more", sink=claims.schema)
+                    return
+                lease.until, lease.leased_until = asked + seconds, renewed
         except ConnectorError as error:
             log.info("a lease could not be renewed", sink=claims.schema, reason=error.message)
-        else:
-            lease.until = asked + seconds
 
 
-async def _give_back(pool: asyncpg.Pool, claims: Claims, contacts: Sequence[UUID]) -> None:
+async def _give_back(pool: asyncpg.Pool, claims: Claims, contacts: Sequence[UUID], lease: HeldLease) -> None:
     try:
-        async with transaction(pool) as connection:
-            await claims.give_back(connection, contacts)
+        async with lease.lock, transaction(pool) as connection:
+            await claims.give_back(connection, contacts, leased_until=lease.leased_until)
     except ConnectorError:
         log.info("leases could not be given back; they run out by themselves", sink=claims.schema)

@@ -21,6 +21,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -148,30 +149,35 @@ class Lookups:
         asked = time.monotonic()
         async with transaction(self._pool) as connection:
             token = await self._tables.must_be_whole(connection)
-            people = await self._claim(connection)
-        if not people:
+            people, leased_until = await self._claim(connection)
+        if leased_until is None:
             return 0
         holding = [person.contact_id for person in people]
         async with held(
-            self._pool, self._claims, holding, until=asked + self._lease, seconds=self._lease
+            self._pool,
+            self._claims,
+            holding,
+            until=asked + self._lease,
+            leased_until=leased_until,
+            seconds=self._lease,
         ) as lease:
             found = await self._search(people, lease)
-            async with transaction(self._pool) as connection:
+            async with lease.lock, transaction(self._pool) as connection:
                 await self._tables.must_be_whole(connection, since=token)
                 if found is None:
-                    await self._claims.give_back(connection, holding)
+                    await self._claims.give_back(connection, holding, leased_until=lease.leased_until)
                     return 0
                 told = [
                     (person, hits)
                     for person, hits in zip(people, found, strict=True)
                     if isinstance(hits, ContactHits)
                 ]
-                await self._settle(connection, told)
+                await self._settle(connection, told, leased_until=lease.leased_until)
             settled = {person.contact_id for person, _ in told}
-            await self._try_later([person for person in people if person.contact_id not in settled])
+            await self._try_later([person for person in people if person.contact_id not in settled], lease)
         return len(told)
 
-    async def _try_later(self, people: Sequence[_Person]) -> None:
+    async def _try_later(self, people: Sequence[_Person], lease: HeldLease) -> None:
         """The CRM did not tell of these people: they wait, each for longer from time to time, and hold up nobody."""
         if not people:
             return
@@ -179,7 +185,7 @@ class Lookups:
         waits = [
             backoff(person.attempts + 1, random=random.random, longest=_LONGEST_WAIT) for person in people
         ]
-        async with transaction(self._pool) as connection:
+        async with lease.lock, transaction(self._pool) as connection:
             await lock_contacts(connection, self._schema, ids)
             await connection.execute(
                 f"UPDATE {self._schema}.contacts AS t SET attempts = t.attempts + 1, "  # noqa: S608 - schema is ours
@@ -188,7 +194,7 @@ class Lookups:
                 ids,
                 waits,
             )
-            await self._claims.release(connection, ids)
+            await self._claims.release(connection, ids, leased_until=lease.leased_until)
         metrics.LOOKUPS.labels(self._crm.name, "not_told").inc(len(people))
         log.warning(
             "the CRM did not tell of people who were looked up; they are looked up again later",
@@ -231,7 +237,7 @@ class Lookups:
         self._health.line_resumed()
         return found
 
-    async def _claim(self, connection: Connection) -> list[_Person]:
+    async def _claim(self, connection: Connection) -> tuple[list[_Person], datetime | None]:
         """Lease people whose number was not searched for: first who waits for it, then who is written already."""
         order = "ASC" if self._turn % _OLDEST_SHARE == 0 else "DESC"
         schema = self._schema
@@ -254,15 +260,23 @@ class Lookups:
                                    WHERE c.lease_until <= now() AND c.phone IS NOT NULL
                                    ORDER BY c.contact_id FOR UPDATE OF c SKIP LOCKED)
             RETURNING contact_id, phone, record_id, coalesce((facts->>'first_at')::bigint, 0) AS first_at,
-                      priority, attempts
+                      priority, attempts, lease_until
             """,  # noqa: S608 - schema and order are ours
             self._crm.lookups_per_call,
             self._lease,
         )
-        people = [_Person(**{**row, "priority": Priority(row["priority"])}) for row in rows]
-        return sorted(people, key=lambda person: (person.first_at, person.contact_id))
+        leased_until = rows[0]["lease_until"] if rows else None
+        values = [{name: row[name] for name in dict(row) if name != "lease_until"} for row in rows]
+        people = [_Person(**{**row, "priority": Priority(row["priority"])}) for row in values]
+        return sorted(people, key=lambda person: (person.first_at, person.contact_id)), leased_until
 
-    async def _settle(self, connection: Connection, found: Sequence[tuple[_Person, ContactHits]]) -> None:
+    async def _settle(
+        self,
+        connection: Connection,
+        found: Sequence[tuple[_Person, ContactHits]],
+        *,
+        leased_until: datetime,
+    ) -> None:
         """Adopt, or note that there is nothing to adopt. Whose number or record changed meanwhile is looked up anew."""
         rows = await lock_contacts(
             connection,
@@ -286,7 +300,9 @@ class Lookups:
             settled.append((person, choice, self._hold_after(choice, erased=row["erased"])))
         await self._store(connection, settled)
         await self._report(connection, [(person, choice) for person, choice, _ in settled])
-        await self._claims.release(connection, [person.contact_id for person, _ in found])
+        await self._claims.release(
+            connection, [person.contact_id for person, _ in found], leased_until=leased_until
+        )
         for _, choice, _ in settled:
             metrics.LOOKUPS.labels(self._crm.name, choice.outcome).inc()
 

@@ -178,8 +178,8 @@ class Writer:
 
     async def _claim(self) -> _Drain:
         self._turn += 1
+        asked = time.monotonic()
         async with transaction(self._pool) as connection:
-            asked = time.monotonic()
             token = await self._tables.must_be_whole(connection)
             claim = await self._claims.claim(
                 connection,
@@ -193,7 +193,16 @@ class Writer:
 
     async def _write_claimed(self, drain: _Drain) -> int:
         holding = [contact.contact_id for contact in drain.claim.contacts]
-        async with held(self._pool, self._claims, holding, until=drain.until, seconds=self._lease) as lease:
+        leased_until = drain.claim.leased_until
+        assert leased_until is not None  # a claim of nobody is not written
+        async with held(
+            self._pool,
+            self._claims,
+            holding,
+            until=drain.until,
+            leased_until=leased_until,
+            seconds=self._lease,
+        ) as lease:
             return await self._write(drain.claim, lease, drain.token)
 
     async def look_up(self) -> int:
@@ -217,7 +226,10 @@ class Writer:
                 connection, [(str(item.contact_id), item.version, item.result) for item in people]
             )
             return await self._claims.begin_creates(
-                connection, [item.claimed for item in creates], records=records
+                connection,
+                [item.claimed for item in creates],
+                records=records,
+                leased_until=lease.leased_until,
             )
 
         marked = time.monotonic()
@@ -241,6 +253,7 @@ class Writer:
                 lost=lost,
                 homeless=homeless,
                 release=[contact.contact_id for contact in claim.contacts],
+                leased_until=lease.leased_until,
             )
             await self._bury(connection, [(item.wamid, item.version, item.result) for item in messages])
 
@@ -254,7 +267,8 @@ class Writer:
 
         What cannot be stored in that time is found out anew: contacts are upserted again, creates are looked up.
         """
-        return await commit(self._pool, work, until=lambda: 0.0 if self._stop.is_set() else lease.until)
+        async with lease.lock:
+            return await commit(self._pool, work, until=lambda: 0.0 if self._stop.is_set() else lease.until)
 
     async def _write_contacts(
         self, claim: Claim, lease: HeldLease

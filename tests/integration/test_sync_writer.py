@@ -197,7 +197,7 @@ async def test_a_look_up_that_is_not_answered_leaves_the_doubt(sink: Sink) -> No
     """The create's answer is lost and the look-ups leave it out: it is neither repeated nor given up, and told later."""
     faults = sink.sandbox.hubspot.faults
     faults.add(Fault(kind=FaultKind.RESET, when="after", path="*/communications/batch/create", times=1))
-    faults.add(Fault(kind=FaultKind.EMPTY_RESULTS, path="*/communications/batch/read", times=3))
+    faults.add(Fault(kind=FaultKind.EMPTY_RESULTS, path="*/communications/batch/read", times=2))
     await sink.fold(message("a", "ana"))
     await sink.settle()
     assert sink.texts() == ["text of a"]

@@ -1,0 +1,87 @@
+"""A process that was frozen past its lease: what others have claimed meanwhile is theirs."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from conversation_events import contact, message
+from sink_world import SinkWorld, sink_world
+
+from connector.errors import Transient
+from connector.state.database import transaction
+from connector.sync.claims import Claim, Claims
+
+CLAIMS = Claims(schema="hubspot")
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[SinkWorld]:
+    """A HubSpot sink whose writer does not run: its claims are made by the tests."""
+    async with sink_world("hubspot", database_url) as world:
+        yield world
+
+
+async def claim(world: SinkWorld) -> Claim:
+    async with transaction(world.pool) as connection:
+        return await CLAIMS.claim(connection, limit=10, lease=60, doubt_wait=0, oldest_first=False)
+
+
+async def claimed_twice(world: SinkWorld) -> tuple[Claim, Claim]:
+    """What somebody claimed whose lease then ran out, and the claim of who came next."""
+    await world.fold(message("a", "ana", shown={}))
+    await world.fetch("UPDATE {sink}.contacts SET held = NULL, record_id = '1'")
+    await world.fetch("UPDATE {sink}.activities SET held = NULL")
+    frozen = await claim(world)
+    await world.fetch("UPDATE {sink}.contacts SET lease_until = now() - interval '1 second'")
+    return frozen, await claim(world)
+
+
+async def test_a_lease_that_ran_out_is_neither_renewed_nor_given_back(world: SinkWorld) -> None:
+    """Whoever wakes up after its lease changes nothing about the lease of the next."""
+    frozen, heir = await claimed_twice(world)
+    assert frozen.leased_until is not None
+    async with transaction(world.pool) as connection:
+        until = frozen.leased_until
+        assert await CLAIMS.renew(connection, [contact("ana")], lease=60, leased_until=until) is None
+        await CLAIMS.give_back(connection, [contact("ana")], leased_until=until)
+    [row] = await world.fetch("SELECT lease_until FROM {sink}.contacts")
+    assert row["lease_until"] == heir.leased_until
+
+
+async def test_a_lease_is_renewed_by_its_holder(world: SinkWorld) -> None:
+    """Each renewal says how the next one names the lease."""
+    _, heir = await claimed_twice(world)
+    until = heir.leased_until
+    for _ in range(2):
+        assert until is not None
+        async with transaction(world.pool) as connection:
+            renewed = await CLAIMS.renew(connection, [contact("ana")], lease=60, leased_until=until)
+        assert renewed is not None
+        assert renewed > until
+        until = renewed
+
+
+async def test_what_others_have_claimed_is_neither_created_nor_settled(world: SinkWorld) -> None:
+    """Whoever wakes up after its lease begins no create, and leaves the next one's begun create in doubt."""
+    frozen, heir = await claimed_twice(world)
+    assert frozen.leased_until is not None
+    assert heir.leased_until is not None
+    records = {contact("ana"): "1"}
+    for claimed, begins in ((heir, {"a"}), (frozen, set[str]())):
+        assert claimed.leased_until is not None
+        async with transaction(world.pool) as connection:
+            until = claimed.leased_until
+            assert begins == await CLAIMS.begin_creates(
+                connection, claimed.activities, records=records, leased_until=until
+            )
+    with pytest.raises(Transient, match="lease"):
+        async with transaction(world.pool) as connection:
+            await CLAIMS.settle_activities(
+                connection,
+                [],
+                lost=[],
+                homeless={},
+                release=[contact("ana")],
+                leased_until=frozen.leased_until,
+            )
+    [row] = await world.fetch("SELECT intent_at IS NOT NULL AS begun FROM {sink}.activities")
+    assert row["begun"]
