@@ -16,6 +16,8 @@ class Figure:
     seen: str
     bar: str = ""
     held: bool = True
+    timed: bool = False
+    """Whether it is one of time, which says something only on a machine that does nothing else."""
 
 
 def none_of(name: str, found: int | Sequence[object]) -> Figure:
@@ -26,13 +28,15 @@ def none_of(name: str, found: int | Sequence[object]) -> Figure:
 
 
 def at_most(name: str, seen: float, bar: float, *, unit: str = "") -> Figure:
-    """A number that may not pass the bar."""
-    return Figure(name=name, seen=f"{seen:,.4g}{unit}", bar=f"≤ {bar:,.4g}{unit}", held=seen <= bar)
+    """A number that may not pass the bar. With a unit it is one of time."""
+    shown = (f"{seen:,.4g}{unit}", f"≤ {bar:,.4g}{unit}")
+    return Figure(name=name, seen=shown[0], bar=shown[1], held=seen <= bar, timed=bool(unit))
 
 
 def at_least(name: str, seen: float, bar: float, *, unit: str = "") -> Figure:
-    """A number that must reach the bar."""
-    return Figure(name=name, seen=f"{seen:,.4g}{unit}", bar=f"≥ {bar:,.4g}{unit}", held=seen >= bar)
+    """A number that must reach the bar. With a unit it is one of time."""
+    shown = (f"{seen:,.4g}{unit}", f"≥ {bar:,.4g}{unit}")
+    return Figure(name=name, seen=shown[0], bar=shown[1], held=seen >= bar, timed=bool(unit))
 
 
 def equal(name: str, seen: object, bar: object) -> Figure:

@@ -72,14 +72,20 @@ class Load:
         for sender in self._senders:
             await sender.aclose()
 
-    async def post(self, updates: Sequence[Update], *, per_second: float) -> None:
-        """Begin to post these updates, in their order, at this pace; return when the last was begun."""
-        began, done = time.monotonic(), 0
+    async def post(self, updates: Sequence[Update], *, per_second: float, due: float | None = None) -> float:
+        """Begin to post these updates, in their order, at this pace; when the next one is due (monotonic seconds).
+
+        `due`: when the first is, by what was posted before; None: now. Who is late makes up for it.
+        """
+        due = time.monotonic() if due is None else due
+        done = 0
         while done < len(updates):
-            size = self._random.randint(1, self._batch)
+            size = min(self._random.randint(1, self._batch), len(updates) - done)
             self._begin(updates[done : done + size])
             done += size
-            await asyncio.sleep(began + done / per_second - time.monotonic())
+            due += size / per_second
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        return due
 
     async def all_acknowledged(self, *, within: float) -> bool:
         """Wait until each POST was answered 200; False when some was not in time."""
@@ -140,5 +146,7 @@ async def steadily(
     load: Load, crowds: Iterator[Sequence[Update]], *, per_second: float, until: asyncio.Event
 ) -> None:
     """Post crowd after crowd, each to its end, at this pace until the event is set."""
+    due = None
     while not until.is_set():
-        await load.post(next(crowds), per_second=per_second)
+        crowd = await asyncio.to_thread(next, crowds)
+        due = await load.post(crowd, per_second=per_second, due=due)
