@@ -233,6 +233,16 @@ class SetupReport:
     advice: str = ""
 
 
+class ContactReads(Protocol):
+    """One CRM account, as far as its contact records can be read by their ids."""
+
+    async def fetch_contacts(
+        self, record_ids: Sequence[str], terms: Terms = NOW
+    ) -> Sequence[CandidateContact | Later | None]:
+        """Who these records are. None: it is certainly not there; `Later`: the CRM did not tell."""
+        ...
+
+
 class Crm(Protocol):
     """One CRM account."""
 

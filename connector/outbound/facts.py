@@ -21,7 +21,7 @@ from connector.outbound.templates.template import Template
 
 SendKind = Literal["template", "free_form"]
 SwitchScope = Literal["all", "template", "number"]
-Obstacle = Literal["", "not_found", "ambiguous", "erased", "phone_moved", "invalid_phone"]
+Obstacle = Literal["", "not_found", "ambiguous", "erased", "phone_moved", "invalid_phone", "no_phone"]
 """Why the recipient that was asked for is nobody we can write to; "" when it is somebody."""
 
 _STRICTNESS: Mapping[str, int] = {"authentication": 0, "utility": 1, "marketing": 2}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+from uuid import UUID
 
+from connector.crm.port import CandidateContact
 from connector.events import Recipient
 from connector.identity.directory import Alias
+from connector.sync.core.typed_numbers import readings
 from connector.whatsapp.numbers import bare_number, e164, lookup_variants
 
 CrmName = Literal["hubspot", "salesforce"]
@@ -51,6 +54,30 @@ def sought(recipient: Recipient) -> Sought:
     if recipient.salesforce_id:
         return Sought(record=CrmRecord("salesforce", recipient.salesforce_id))
     return Sought()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordPerson:
+    """What a CRM's record says about who it is: our own key, and its phones as digits, the best first."""
+
+    key: UUID | None
+    phones: tuple[str, ...]
+    unreadable: bool = False
+    """It has phones, and none is a possible number of any country."""
+
+
+def person_on(record: CandidateContact, *, region: str) -> RecordPerson:
+    """Who a record is. `region`: country of numbers that people typed without their country code.
+
+    What was typed may be read in several ways; a number that is not certain is nobody's.
+    """
+    try:
+        key = UUID(record.key) if record.key else None
+    except ValueError:
+        key = None
+    read = [readings(phone, region=region) for phone in record.phones]
+    certain = dict.fromkeys(next(iter(found)) for found in read if len(found) == 1)
+    return RecordPerson(key=key, phones=tuple(certain), unreadable=bool(record.phones) and not certain)
 
 
 def names_of(recipient: Recipient) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from connector.crm.port import (
     Activity,
     ActivityChange,
     ActivityQuery,
+    CandidateContact,
     ContactHits,
     ContactQuery,
     ContactUpsert,
@@ -106,6 +107,15 @@ class HubSpot:
         """≤ 100 people. Search lags some seconds behind writes."""
         try:
             return await self._search.find(queries, terms)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+
+    async def fetch_contacts(
+        self, record_ids: Sequence[str], terms: Terms = NOW
+    ) -> Sequence[CandidateContact | Later | None]:
+        """Any number of records, 100 a call."""
+        try:
+            return await self._search.fetch(record_ids, terms)
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 

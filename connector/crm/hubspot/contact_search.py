@@ -82,6 +82,24 @@ class ContactSearch:
             for query, candidates in zip(queries, hits, strict=True)
         ]
 
+    async def fetch(
+        self, record_ids: Sequence[str], terms: Terms = NOW
+    ) -> list[CandidateContact | Later | None]:
+        """These records, as a search would show them. None: it is not there. One that was merged is what it became."""
+        client = self._client.under(terms)
+        reading = await read_records(client, "contacts", record_ids, properties=_SHOWN)
+        found = {str(record["id"]): _candidate(record) for record in reading.records}
+        results: list[CandidateContact | Later | None] = []
+        for record_id in record_ids:
+            if record_id in found or record_id in reading.absent:
+                results.append(found.get(record_id))
+            elif record_id in reading.unsettled:
+                results.append(Later(reason=reading.unsettled[record_id]))
+            else:  # it came under another id, which a batch does not tell
+                alone = await read_records(client, "contacts", [record_id], properties=_SHOWN)
+                results.append(next(map(_candidate, alone.records), None))
+        return results
+
     async def _search(self, client: HubSpotClient, queries: Sequence[ContactQuery], found: _Found) -> None:
         """One search, taken apart when it brings up too much or HubSpot refuses it for one of the people."""
         body = _body(queries, self._verbatim)

@@ -11,6 +11,7 @@ from connector.crm.port import (
     Activity,
     ActivityChange,
     ActivityQuery,
+    CandidateContact,
     ContactHits,
     ContactQuery,
     ContactUpsert,
@@ -89,6 +90,12 @@ class Salesforce:
     ) -> Sequence[ContactHits | Later]:
         """≤ 40 people."""
         return await _checked(self._search.find(queries, terms))
+
+    async def fetch_contacts(
+        self, record_ids: Sequence[str], terms: Terms = NOW
+    ) -> Sequence[CandidateContact | Later | None]:
+        """Any number of records of people."""
+        return await _checked(self._search.fetch(record_ids, terms))
 
     async def retire_contact(
         self, record_id: str, *, person: ContactUpsert, created_by_us: bool, terms: Terms = NOW

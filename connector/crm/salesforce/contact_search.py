@@ -17,8 +17,9 @@ from simple_salesforce.format import format_soql
 from connector.crm.phone_hits import attribute, tail
 from connector.crm.port import NOW, CandidateContact, ContactHits, ContactQuery, Terms
 from connector.crm.salesforce.client import SalesforceClient
-from connector.crm.salesforce.queries import select
+from connector.crm.salesforce.queries import select, select_in
 from connector.crm.salesforce.schema import CONTACT_KEY
+from connector.crm.salesforce.successors import object_of
 
 PEOPLE_PER_CALL = 40
 """So that a query stays within a URI of 16,384 bytes, and its conditions within a few hundred."""
@@ -42,6 +43,20 @@ class ContactSearch:
             for soql in await self._queries(client, sobject, queries):
                 found += [self._candidate(sobject, row) for row in await select(client, soql)]
         return [ContactHits(candidates=hits) for hits in attribute(queries, found)]
+
+    async def fetch(self, record_ids: Sequence[str], terms: Terms = NOW) -> list[CandidateContact | None]:
+        """These records, as a search would show them. None: it is not there (any more), or was converted."""
+        client = self._client.under(terms)
+        found: dict[str, CandidateContact] = {}
+        for sobject in sorted({object_of(record_id) for record_id in record_ids}):
+            fields = await self._phone_fields(client, sobject)
+            names = ", ".join(("Id", CONTACT_KEY, "Name", "CreatedDate", "LastModifiedDate", *fields))
+            unconverted = " AND IsConverted = false" if sobject == "Lead" else ""
+            soql = f"SELECT {names} FROM {sobject} WHERE Id IN {{}}{unconverted}"  # noqa: S608 - ours
+            wanted = [record_id for record_id in record_ids if object_of(record_id) == sobject]
+            for row in await select_in(client, soql, wanted):
+                found[str(row["Id"])] = self._candidate(sobject, row)
+        return [found.get(record_id) for record_id in record_ids]
 
     async def _queries(
         self, client: SalesforceClient, sobject: str, queries: Sequence[ContactQuery]

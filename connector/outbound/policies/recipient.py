@@ -16,6 +16,10 @@ _OBSTACLES = {
         "the phone belongs to somebody else by now",
         "ask the person for their number, then correct the CRM record",
     ),
+    "no_phone": (
+        "the CRM record has no phone",
+        "add the person's number with country code to the record, then ask for the message again",
+    ),
     "invalid_phone": (
         "the phone is not a possible number of any country",
         "give it with country code, for example +5511987654321",

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from connector.identity.directory import Alias
 from connector.outbound.facts import Obstacle
-from connector.outbound.recipients import CrmRecord, Sought
+from connector.outbound.recipients import CrmRecord, RecordPerson, Sought
 from connector.state.database import Connection
 
 _ALIASES = """
@@ -30,6 +30,9 @@ WITH RECURSIVE way (contact_id, target, steps) AS (
 )
 SELECT DISTINCT ON (contact_id) contact_id, target FROM way ORDER BY contact_id, steps DESC
 """
+_RESOLVE_KNOWN = _RESOLVE.replace(
+    "unnest($1::uuid[]) AS n (c)", "unnest($1::uuid[]) AS n (c) JOIN identity.contacts ON contact_id = c"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,3 +98,36 @@ async def _records(connection: Connection, wanted: Iterable[CrmRecord]) -> dict[
                 Found(obstacle=erased) if erased else Found(contact_id=row["contact_id"])
             )
     return found
+
+
+async def look_up_people(
+    connection: Connection, people: Sequence[RecordPerson], *, at: datetime
+) -> list[tuple[Found, str]]:
+    """(who it is, the phone that says so) for the people on CRM records; a key of ours decides, then the phones.
+
+    Whose phones are several people's is ambiguous. The phone is that of somebody unknown, too: to introduce them by.
+    """
+    keys = sorted({person.key for person in people if person.key is not None})
+    rows = await connection.fetch(_RESOLVE_KNOWN, keys) if keys else []
+    ours = {row["contact_id"]: row["target"] for row in rows}
+    phones = sorted({phone for person in people for phone in person.phones})
+    wanted = [Sought(alias=Alias("phone", phone)) for phone in phones]
+    answers = dict(zip(phones, await look_up(connection, wanted, at=at), strict=True))
+    return [_on_record(person, ours, answers) for person in people]
+
+
+def _on_record(
+    person: RecordPerson, ours: Mapping[UUID, UUID], answers: Mapping[str, Found]
+) -> tuple[Found, str]:
+    if person.key is not None and person.key in ours:
+        return Found(contact_id=ours[person.key]), ""
+    if not person.phones:
+        return Found(obstacle="invalid_phone" if person.unreadable else "no_phone"), ""
+    holders = {
+        phone: answers[phone].contact_id for phone in person.phones if answers[phone].contact_id is not None
+    }
+    if len(set(holders.values())) > 1:
+        return Found(obstacle="ambiguous"), ""
+    for phone, contact_id in holders.items():
+        return Found(contact_id=contact_id), phone
+    return UNKNOWN, person.phones[0]
