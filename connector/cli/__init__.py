@@ -18,6 +18,7 @@ from connector.cli.schemas import schemas as schemas_command
 from connector.cli.setup import app as setup_app
 from connector.cli.state import app as state_app
 from connector.cli.status import status as status_command
+from connector.cli.templates import app as templates_app
 from connector.cli.topics import app as topics_app
 from connector.cli.trace import trace as trace_command
 from connector.cli.trigger import trigger as trigger_command
@@ -41,6 +42,7 @@ app.add_typer(setup_app, name="setup", rich_help_panel="Deploy")
 app.add_typer(mapping_app, name="mapping", rich_help_panel="Deploy")
 app.command("status", rich_help_panel="Operate")(status_command)
 app.command("trace", rich_help_panel="Operate")(trace_command)
+app.add_typer(templates_app, name="templates", rich_help_panel="Operate")
 app.add_typer(pause_app, name="pause", rich_help_panel="Operate")
 app.add_typer(resume_app, name="resume", rich_help_panel="Operate")
 app.add_typer(media_app, name="media", rich_help_panel="Operate")
