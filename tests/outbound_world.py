@@ -45,6 +45,7 @@ class OutboundWorld:
     """Three stages over one database. `called`: what a stage asked to be woken."""
 
     pool: asyncpg.Pool
+    default_number: str = NUMBER
     called: list[str] = field(default_factory=list)
     _offsets: Counter[str] = field(default_factory=Counter)
 
@@ -56,7 +57,7 @@ class OutboundWorld:
 
         self.admission = AdmissionStage(
             self.pool,
-            default_number=NUMBER,
+            default_number=self.default_number,
             on_due=call("due"),
             on_unknown=call("unknown"),
             on_queued=call("queued"),
@@ -68,14 +69,17 @@ class OutboundWorld:
             self.pool, on_queued=call("queued"), on_unknown=call("unknown"), on_wanted=call("wanted")
         )
 
+    def next_offset(self, topic: Topic) -> int:
+        """Of the next record of a topic's only partition."""
+        self._offsets[topic.name] += 1
+        return self._offsets[topic.name] - 1
+
     def record(self, topic: Topic, value: BaseModel) -> Record:
         """The next record of a topic's only partition."""
-        offset = self._offsets[topic.name]
-        self._offsets[topic.name] += 1
         return Record(
             topic=topic.name,
             partition=0,
-            offset=offset,
+            offset=self.next_offset(topic),
             key=b"k",
             value=encode(topic, key="k", value=value, origin="test").value,
         )

@@ -27,7 +27,7 @@ from connector.events import (
     SendUnknown,
     StatusChange,
 )
-from connector.outbound.consent.acts import act_of_status, act_told, said_in
+from connector.outbound.consent.acts import act_of_refusal, act_of_status, act_told, said_in
 from connector.outbound.consent.keywords import KeywordTables
 from connector.outbound.consent.ledger import Act
 
@@ -184,6 +184,8 @@ def told_by(events: Iterable[ConversationEvent], *, tables: KeywordTables) -> To
                 told.acts.append((event.person.contact_id, act))
         elif isinstance(event, SendEvent):
             _note_report(told, _report(event))
+            if isinstance(event, SendFailed):
+                _note_refusal(told, event)
     return told
 
 
@@ -194,7 +196,7 @@ def _note_person(told: Told, event: ConversationEvent) -> None:
     news = PersonNews(contact_id=person.contact_id)
     if isinstance(event, ContactChanged) and event.phone_lost:
         news = replace(news, lost_phone=person.phone or "", lost_at=event.at)
-    elif not isinstance(event, SendEvent | StatusChange | ConsentChanged):
+    elif not isinstance(event, SendEvent | StatusChange | ConsentChanged) and not _is_ours(event):
         # A status shows whose device it was, and what we sent shows whom we meant: only the person shows who they are.
         if person.phone:
             news = replace(news, phone=person.phone, phone_at=event.at)
@@ -202,6 +204,17 @@ def _note_person(told: Told, event: ConversationEvent) -> None:
             news = replace(news, bsuid=person.bsuid, bsuid_at=event.at)
     known = told.people.get(person.contact_id)
     told.people[person.contact_id] = news if known is None else known | news
+
+
+def _is_ours(event: ConversationEvent) -> bool:
+    """Whether it is a message that we sent, or did not: it shows whom we meant."""
+    return isinstance(event, Message) and event.direction == "outbound" and event.via == "platform"
+
+
+def _note_refusal(told: Told, event: SendFailed) -> None:
+    act = act_of_refusal(event)
+    if act is not None and event.person.contact_id is not None:
+        told.acts.append((event.person.contact_id, act))
 
 
 def _note_message(told: Told, event: Message | MessageEdited, tables: KeywordTables) -> None:

@@ -62,13 +62,18 @@ async def read_spans(settings: KafkaSettings, sources: Mapping[str, str | None])
     return spans
 
 
-async def _spans(consumer: AIOKafkaConsumer, topic: str, *, grouped: bool) -> dict[Place, LogSpan]:
+async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    """Every partition of a topic, whether the consumer reads it or not. Raises `Transient` when there is none."""
     # `partitions_for_topic` knows only topics that the consumer reads already.
     cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001
     partitions = cluster.partitions_for_topic(topic)
     if not partitions:
         raise Transient(f"The topic {topic} is missing on the broker.", advice="run: connector topics create")
-    places = [TopicPartition(topic, partition) for partition in sorted(partitions)]
+    return [TopicPartition(topic, partition) for partition in sorted(partitions)]
+
+
+async def _spans(consumer: AIOKafkaConsumer, topic: str, *, grouped: bool) -> dict[Place, LogSpan]:
+    places = await partitions_of(consumer, topic)
     begins = await consumer.beginning_offsets(places)
     ends = await consumer.end_offsets(places)
     spans: dict[Place, LogSpan] = {}

@@ -114,6 +114,20 @@ QUOTA_REFUSED = Counter("connector_quota_refused", "Calls refused for quota", ["
 # Turns given up because the process or the database was too slow for them; each is a call of the quota not used.
 QUOTA_MISSED_TURNS = Counter("connector_quota_missed_turns", "Turns that were missed", ["crm"])
 
+# outbound
+# Judgements of due sends; fate: sending | held | blocked | expired.
+SENDS_JUDGED = Counter("connector_sends_judged", "Sends judged", ["fate"])
+# Attempts by their answer: taken | unclear | unsent, or the class of WhatsApp's refusal (whatsapp/send_errors.py).
+SENDS_ANSWERED = Counter("connector_sends_answered", "Attempts answered", ["answer"])
+# Seconds from a request to its answer, lost ones included.
+SEND_SECONDS = Histogram("connector_send_seconds", "Seconds a send", buckets=_SECONDS)
+# Attempts that a process left behind; outcome: queued (it certainly never left) | unknown.
+SENDS_RECOVERED = Counter("connector_sends_recovered", "Attempts left behind by a process", ["outcome"])
+# Sends reported as unknown: no answer and no status. `connector send settle` decides.
+SENDS_UNKNOWN = Counter("connector_sends_unknown", "Sends whose outcome was reported as unknown")
+# Workflows told what became of their send; result: told | nobody waits.
+OUTCOMES_TOLD = Counter("connector_outcomes_told", "Workflow callbacks completed", ["result"])
+
 # media
 # Attempts to fetch a file; result: stored | later | unavailable | overtaken (withdrawn or purged meanwhile).
 MEDIA_FILES = Counter("connector_media_files", "Files by what an attempt made of them", ["result"])

@@ -17,6 +17,7 @@ from connector.events import (
     Message,
     MessageEdited,
     Person,
+    SendFailed,
     StatusChange,
 )
 from connector.events.triggers import ConsentState
@@ -153,6 +154,21 @@ def act_told(change: ConsentChanged) -> Act | None:
         by_person=change.by_person,
         evidence=change.evidence,
         resumes=change.resumes,
+    )
+
+
+def act_of_refusal(failed: SendFailed) -> Act | None:
+    """The same, as WhatsApp's answer to the request."""
+    if failed.code != MARKETING_STOPPED:
+        return None
+    return Act(
+        act_id=f"{failed.event_id}:marketing",
+        purpose="marketing",
+        state="denied",
+        at=failed.at,
+        source="error_131050",
+        by_person=True,
+        evidence=f"{failed.send_id} was refused with {MARKETING_STOPPED}",
     )
 
 
