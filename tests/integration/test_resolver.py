@@ -164,7 +164,7 @@ async def test_a_crm_that_is_away_is_waited_for(database_url: str) -> None:
         crm.away = False
 
         async def addressed() -> bool:
-            return (await world.send("trg_k.0"))["contact_id"] == contact("ana")
+            return bool((await world.send("trg_k.0"))["contact_id"] == contact("ana"))
 
         await until(looks, addressed, relay=world)
 
