@@ -18,6 +18,7 @@ from connector.sandbox.whatsapp import (
     WhatsAppSandbox,
 )
 from connector.sandbox.whatsapp.config import ACCESS_TOKEN
+from connector.whatsapp.send_errors import RULES
 
 NUMBER = Number()
 ANA = "16505550001"
@@ -516,3 +517,70 @@ async def test_a_reset_forgets_people_and_changes_the_configuration(world: World
     assert code(await world.text()) == (400, 131047)
     wrong = await world.http.post("/_sandbox/reset", json={"closed_window": "sometimes"})
     assert wrong.status_code == 400
+
+
+@pytest.mark.parametrize("code", sorted(RULES), ids=str)
+async def test_every_error_can_be_asked_for_as_an_answer(world: World, code: int) -> None:
+    """Each code of Meta's table is answered once, and the next message is accepted again."""
+    asked = await world.http.post("/_sandbox/whatsapp/refusals", json={"code": code, "times": 1})
+    assert asked.status_code == 201, asked.text
+    answer = await world.template("order_shipped", body("Ana", "#1"))
+    assert answer.json()["error"]["code"] == code
+    assert answer.status_code >= 400
+    assert world.sandbox.business.sent == []
+    assert (await world.template("order_shipped", body("Ana", "#1"))).status_code == 200
+
+
+async def test_an_error_can_come_later_as_a_status(world: World) -> None:
+    """Accepted, then failed with the code; only to whom and for what it was asked for."""
+    refusal = {"code": 131049, "when": "status", "to": ANA, "template": "order_shipped"}
+    await world.http.post("/_sandbox/whatsapp/refusals", json=refusal)
+    accepted = await world.template("order_shipped", body("Ana", "#1"))
+    (failed,) = await world.statuses(accepted.json()["messages"][0]["id"], count=1)
+    assert (failed["status"], failed["errors"][0]["code"]) == ("failed", 131049)
+    other = await world.template("order_shipped", body("Bo", "#2"), to="+16505550002")
+    assert len(await world.statuses(other.json()["messages"][0]["id"], count=3)) == 3
+    await world.http.delete("/_sandbox/whatsapp/refusals")
+    again = await world.template("order_shipped", body("Ana", "#1"))
+    assert len(await world.statuses(again.json()["messages"][0]["id"], count=3)) == 3
+
+
+async def test_an_unknown_error_cannot_be_asked_for(world: World) -> None:
+    """The answer names those there are."""
+    answer = await world.http.post("/_sandbox/whatsapp/refusals", json={"code": 7})
+    assert answer.status_code == 400
+    assert "131056" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("end", "statuses"), [("released", ["sent", "delivered", "read"]), ("dropped", ["failed"])]
+)
+async def test_a_held_message_is_released_or_dropped(
+    make: Callable[..., World], end: str, statuses: list[str]
+) -> None:
+    """Template pacing: accepted as held, then sent, or failed as the template was paused (132015)."""
+    world = make(held=["order_shipped"], held_for=0, held_end=end)
+    answer = await world.template("order_shipped", body("Ana", "#1"))
+    message = answer.json()["messages"][0]
+    assert message["message_status"] == "held_for_quality_assessment"
+    told = await world.statuses(message["id"], count=len(statuses))
+    assert [item["status"] for item in told] == statuses
+    assert [error["code"] for item in told for error in item.get("errors", [])] == [132015] * (
+        end == "dropped"
+    )
+
+
+async def test_a_recategorised_template_is_announced(world: World) -> None:
+    """Utility that Meta takes for marketing: previous and new category, and no change of status."""
+    template = next(
+        item for item in world.sandbox.business.templates_of(NUMBER.waba_id) if item.name == "order_shipped"
+    )
+    changed = template.model_dump(mode="json") | {"category": "MARKETING"}
+    answer = await world.http.post("/_sandbox/whatsapp/templates", json=changed)
+    assert answer.json() == {"announced": 1}
+    async with asyncio.timeout(10):
+        while not world.posts:
+            await asyncio.sleep(0.001)
+    (change,) = world.posts[0]["entry"][0]["changes"]
+    assert change["field"] == "template_category_update"
+    assert (change["value"]["previous_category"], change["value"]["new_category"]) == ("UTILITY", "MARKETING")

@@ -4,7 +4,9 @@
 |--|--|
 | `POST /_sandbox/whatsapp/events` `{kind?, from, text?, about?, phone_number_id?}` | one update of a kind in `kinds.py` |
 | `POST /_sandbox/whatsapp/conversations` `{seed, people, messages, outbound?}` | a stream of conversations |
-| `POST /_sandbox/whatsapp/templates` a template | Meta's review, or an edit: its status is announced when it changes |
+| `POST /_sandbox/whatsapp/templates` a template | Meta's review, or an edit: its status and category are announced when they change |
+| `POST /_sandbox/whatsapp/refusals` `{code, when?, to?, template?, phone_number_id?, times?, probability?}` | messages meet this error: as the answer, or as a failed status (`when`: answer, status) |
+| `DELETE /_sandbox/whatsapp/refusals` | no more of them |
 | `GET /_sandbox/whatsapp/deliveries` | every update: times posted, answers, when acknowledged |
 
 `from` is `{wa_id?, bsuid?, name?, username?}`, `kind` is `inbound.text` unless said otherwise.
@@ -15,10 +17,10 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from random import Random
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.requests import Request
@@ -31,6 +33,7 @@ from connector.sandbox.whatsapp.conversations import conversations
 from connector.sandbox.whatsapp.kinds import KINDS, Occasion
 from connector.sandbox.whatsapp.payloads import Person, Update
 from connector.sandbox.whatsapp.people import introduced
+from connector.sandbox.whatsapp.refusals import Refusal
 from connector.sandbox.whatsapp.sender import WebhookSender
 from connector.sandbox.whatsapp.templates import Template
 
@@ -95,6 +98,7 @@ class Acts:
             Route("/_sandbox/whatsapp/events", self._event, methods=["POST"]),
             Route("/_sandbox/whatsapp/conversations", self._conversations, methods=["POST"]),
             Route("/_sandbox/whatsapp/templates", self._template, methods=["POST"]),
+            Route("/_sandbox/whatsapp/refusals", self._refuse, methods=["POST", "DELETE"]),
             Route("/_sandbox/whatsapp/deliveries", self._deliveries),
         ]
 
@@ -125,30 +129,27 @@ class Acts:
         )
 
     async def _template(self, request: Request) -> Response:
-        """Put a template; its status goes to every account that has it, when there is somebody to tell."""
+        """Put a template; what changed goes to every account that has it, when there is somebody to tell."""
         wanted = Template.model_validate_json(await request.body())
         business = self._business()
         before = business.put_template(wanted)
-        changed = before is None or before.status != wanted.status
         told = [
-            payloads.account(
-                number.business,
-                at=int(business.now()),
-                field="message_template_status_update",
-                value={
-                    "event": wanted.status,
-                    "message_template_id": int(wanted.id),
-                    "message_template_name": wanted.name,
-                    "message_template_language": wanted.language.replace("_", "-"),
-                    "reason": wanted.rejected_reason,
-                },
-            )
+            payloads.account(number.business, at=int(business.now()), field=field, value=value)
             for number in {item.waba_id: item for item in business.config.numbers}.values()
             if wanted.waba_id in (None, number.waba_id)
+            for field, value in _news(before, wanted)
         ]
-        if self._sender is None or not changed:
+        if self._sender is None or not told:
             return JSONResponse({"announced": 0}, status_code=202)
         return self._accepted(request, told, {"announced": len(told)})
+
+    async def _refuse(self, request: Request) -> Response:
+        refusals = self._business().refusals
+        if request.method == "DELETE":
+            refusals.clear()
+            return JSONResponse({})
+        refusals.add(Refusal.model_validate_json(await request.body()))
+        return JSONResponse({}, status_code=201)
 
     async def _deliveries(self, _request: Request) -> Response:
         if self._sender is None:
@@ -160,6 +161,25 @@ class Acts:
             return _problem(_NOWHERE, status=409)
         self._deliver(updates, base_url=str(request.base_url))
         return JSONResponse(answer, status_code=202)
+
+
+def _news(before: Template | None, after: Template) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What Meta announces: another status, another category (…/webhooks/reference/template_category_update)."""
+    named = {
+        "message_template_id": int(after.id),
+        "message_template_name": after.name,
+        "message_template_language": after.language.replace("_", "-"),
+    }
+    if before is None or before.status != after.status:
+        yield (
+            "message_template_status_update",
+            {"event": after.status, **named, "reason": after.rejected_reason},
+        )
+    if before is not None and before.category != after.category:
+        yield (
+            "template_category_update",
+            {**named, "previous_category": before.category, "new_category": after.category},
+        )
 
 
 _NOWHERE = "there is no webhook to deliver to: start the sandbox with --webhook-url"

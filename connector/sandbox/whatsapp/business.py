@@ -13,6 +13,7 @@ from connector.sandbox.whatsapp.config import Number, WhatsAppConfig
 from connector.sandbox.whatsapp.graph_errors import GraphError
 from connector.sandbox.whatsapp.payloads import Person, Update
 from connector.sandbox.whatsapp.people import Acquaintance, People
+from connector.sandbox.whatsapp.refusals import Refusals, When
 from connector.sandbox.whatsapp.templates import Template
 
 _HOUR = 3_600.0
@@ -40,6 +41,7 @@ class Business:
         self.now = clock
         self.people = People()
         self.sent: list[SentMessage] = []
+        self.refusals = Refusals(seed=config.seed)
         self.subscribed: set[str] = set()
         """WABA ids whose webhooks go to the app."""
         self._random = Random(f"business {config.seed} {clock()}")
@@ -72,6 +74,17 @@ class Business:
         before = self._templates.get(key)
         self._templates[key] = template
         return before
+
+    def refused(
+        self, when: When, number: Number, recipient: Acquaintance, template: Template | None
+    ) -> int | None:
+        """The error that a message meets because somebody asked for it."""
+        return self.refusals.draw(
+            when,
+            names=frozenset(_names(recipient)),
+            template=None if template is None else template.name,
+            phone_number_id=number.id,
+        )
 
     def new_wamid(self, peer: str) -> str:
         """Return the id of a message that the business sends."""

@@ -74,6 +74,13 @@ class WhatsAppConfig(BaseModel):
     read_after: Annotated[float, Field(ge=0)] | None = 0.2
     """Seconds from `delivered`; None: never read."""
 
+    held: frozenset[str] = frozenset()
+    """Templates whose messages are accepted as held_for_quality_assessment (template pacing)."""
+    held_for: Annotated[float, Field(ge=0)] = 1.0
+    """Seconds for which they are held; Meta aims at less than an hour."""
+    held_end: Literal["released", "dropped"] = "released"
+    """dropped: they fail with 132015 then."""
+
     pair_interval: Annotated[float, Field(gt=0)] = 6.0
     """Seconds for which one message to one person uses up its place (131056)."""
     pair_burst: Annotated[int, Field(ge=1)] = 45

@@ -70,6 +70,9 @@ def send(business: Business, number: Number, body: Mapping[str, Any]) -> Accepte
     open_window = business.window_open(number, recipient)
     if template is None and not open_window and business.config.closed_window == "answer":
         raise GraphError(code=131047, details=_WINDOW_CLOSED)
+    code = business.refused("answer", number, recipient, template)
+    if code is not None:
+        raise GraphError(code=code, details=_FAILURES.get(code, _ASKED_FOR))
     business.count_message(number, recipient)
     return _accepted(
         business,
@@ -83,6 +86,7 @@ def send(business: Business, number: Number, body: Mapping[str, Any]) -> Accepte
 
 
 _WINDOW_CLOSED = "Message failed to send because more than 24 hours have passed since the customer last replied to this number."
+_ASKED_FOR = "The sandbox was asked to refuse this message."
 _FAILURES = {
     131026: "Message Undeliverable.",
     131047: _WINDOW_CLOSED,
@@ -112,7 +116,12 @@ def _accepted(
         template=None if template is None else template.key,
         callback_data=callback,
     )
-    failure = _failure(business, recipient, template, open_window=open_window)
+    failure = business.refused("status", number, recipient, template)
+    if failure is None:
+        failure = _failure(business, recipient, template, open_window=open_window)
+    held = template is not None and template.name in business.config.held
+    if held and failure is None and business.config.held_end == "dropped":
+        failure = 132015
 
     def status(word: payloads.Status, after: float) -> tuple[float, Update]:
         update = payloads.status(
@@ -124,14 +133,15 @@ def _accepted(
             category=category,
             callback_data=callback,
             error=None if word != "failed" or failure is None else (failure, title(failure)),
-            details=None if failure is None else _FAILURES[failure],
+            details=None if failure is None else _FAILURES.get(failure, title(failure)),
         )
         return after, update
 
     config = business.config
-    outcome = [status("sent" if failure is None else "failed", config.sent_after)]
+    first = config.sent_after + (config.held_for if held else 0)
+    outcome = [status("sent" if failure is None else "failed", first)]
     if failure is None and config.delivered_after is not None and not business.blocks(recipient):
-        delivered = config.sent_after + config.delivered_after
+        delivered = first + config.delivered_after
         outcome.append(status("delivered", delivered))
         if config.read_after is not None:
             outcome.append(status("read", delivered + config.read_after))
@@ -139,7 +149,7 @@ def _accepted(
     contact |= {"user_id": given} if is_bsuid(given) else {"wa_id": person.wa_id or ""}
     message = {"id": wamid}
     if template is not None:
-        message["message_status"] = "accepted"
+        message["message_status"] = "held_for_quality_assessment" if held else "accepted"
     return Accepted(
         document={"messaging_product": "whatsapp", "contacts": [contact], "messages": [message]},
         outcome=outcome,
