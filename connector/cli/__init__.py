@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from connector.cli.consent import app as consent_app
 from connector.cli.demo import demo as demo_command
 from connector.cli.mapping import app as mapping_app
 from connector.cli.media import app as media_app
@@ -43,6 +44,7 @@ app.add_typer(mapping_app, name="mapping", rich_help_panel="Deploy")
 app.command("status", rich_help_panel="Operate")(status_command)
 app.command("trace", rich_help_panel="Operate")(trace_command)
 app.add_typer(templates_app, name="templates", rich_help_panel="Operate")
+app.add_typer(consent_app, name="consent", rich_help_panel="Operate")
 app.add_typer(pause_app, name="pause", rich_help_panel="Operate")
 app.add_typer(resume_app, name="resume", rich_help_panel="Operate")
 app.add_typer(media_app, name="media", rich_help_panel="Operate")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from connector.cli.operator import database
 from connector.cli.output import JsonOption, err, out, print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,7 +20,10 @@ def trace(
     wamid: Annotated[str | None, typer.Argument(help="The WhatsApp message id, wamid.…")] = None,
     contact: Annotated[
         str | None,
-        typer.Option("--contact", help="A phone, a BSUID or a contact id: the whole conversation."),
+        typer.Option(
+            "--contact",
+            help="A phone, a BSUID, hubspot:ID, salesforce:ID or a contact id: the whole conversation.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,32 +49,19 @@ def trace(
 
 
 async def _message(wamid: str) -> MessageTrace | None:
-    import asyncpg
-
     from connector.recovery.trace import trace_message
-    from connector.settings import load_settings
-    from connector.state.database import connect, database_errors
 
-    async with database_errors():
-        connection: asyncpg.Connection = await connect(load_settings().database.url.get_secret_value())
-        try:
-            return await trace_message(connection, wamid)
-        finally:
-            await connection.close()
+    async with database() as (_, connection):
+        return await trace_message(connection, wamid)
 
 
 async def _contact(name: str) -> ContactTrace | None:
-    from connector.recovery.trace import find_contact, trace_contact
-    from connector.settings import load_settings
-    from connector.state.database import connect, database_errors
+    from connector.cli.people import find_person
+    from connector.recovery.trace import trace_contact
 
-    async with database_errors():
-        connection = await connect(load_settings().database.url.get_secret_value())
-        try:
-            contact_id = await find_contact(connection, name)
-            return None if contact_id is None else await trace_contact(connection, contact_id)
-        finally:
-            await connection.close()
+    async with database() as (_, connection):
+        person = await find_person(connection, name, at=datetime.now(UTC))
+        return None if person.contact_id is None else await trace_contact(connection, person.contact_id)
 
 
 def _show_message(found: MessageTrace) -> None:

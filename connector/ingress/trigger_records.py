@@ -89,9 +89,11 @@ def send_requested(
     )
 
 
-def encode_trigger(event: SendRequested | ConsentGiven | CrmContactChanged) -> EncodedRecord:
-    """The record, keyed by the recipient as far as the request names one."""
-    return encode(CRM_TRIGGERS, key=_key(event), value=event, origin=STAGE)
+def encode_trigger(
+    event: SendRequested | ConsentGiven | CrmContactChanged, *, origin: str = STAGE
+) -> EncodedRecord:
+    """The record, keyed by the recipient as far as the request names one. `origin`: who writes it."""
+    return encode(CRM_TRIGGERS, key=_key(event), value=event, origin=origin)
 
 
 def _key(event: SendRequested | ConsentGiven | CrmContactChanged) -> str:

@@ -96,30 +96,6 @@ async def trace_message(connection: Connection, wamid: str) -> MessageTrace | No
     )
 
 
-async def find_contact(connection: Connection, name: str) -> UUID | None:
-    """The person of today behind a phone (any form with its digits), a BSUID or a contact id."""
-    digits = "".join(character for character in name if character.isdigit())
-    found: UUID | None = await connection.fetchval(
-        "SELECT contact_id FROM identity.aliases WHERE (kind = 'bsuid' AND value = $1) "
-        "OR (kind = 'phone' AND value IN ($1, $2)) AND contact_id IS NOT NULL LIMIT 1",
-        name,
-        digits,
-    )
-    if found is None:
-        try:
-            found = UUID(name)
-        except ValueError:
-            return None
-    target: UUID | None = await connection.fetchval(
-        "WITH RECURSIVE chain AS (SELECT contact_id, redirect_to, 0 AS depth FROM identity.contacts "
-        "WHERE contact_id = $1 UNION ALL SELECT c.contact_id, c.redirect_to, depth + 1 FROM identity.contacts c "
-        "JOIN chain ON c.contact_id = chain.redirect_to WHERE depth < 50) "
-        "SELECT contact_id FROM chain ORDER BY depth DESC LIMIT 1",
-        found,
-    )
-    return target
-
-
 async def trace_contact(connection: Connection, contact_id: UUID, *, limit: int = 50) -> ContactTrace:
     """A person and their latest `limit` messages, oldest first."""
     merged = await connection.fetch(

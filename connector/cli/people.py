@@ -1,0 +1,96 @@
+"""Who an operator means: a phone, a BSUID, a CRM's record or one of our contact ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from connector.errors import Rejected
+from connector.events import Recipient
+from connector.ingress import trigger_fields as fields
+from connector.outbound.recipients import sought
+from connector.outbound.store.recipients import look_up
+from connector.state.database import Connection
+from connector.whatsapp.numbers import is_bsuid
+
+_VALID = "a phone with its country code, a BSUID, hubspot:ID, salesforce:ID, or a contact id"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Named:
+    """Somebody as they were named, and who that is. `contact_id` None: nobody knows them (yet)."""
+
+    recipient: Recipient
+    contact_id: UUID | None
+    obstacle: str = ""
+    """Why it can be nobody: erased | invalid_phone."""
+
+
+def recipient_named(text: str) -> Recipient | UUID:
+    """What the text names: a recipient, or a contact id of ours. Pure.
+
+    Raises `Rejected` (cause `no_person`) for text that names nobody.
+    """
+    text = text.strip()
+    crm, colon, record_id = text.partition(":")
+    try:
+        if colon and crm == "hubspot":
+            return Recipient(hubspot_id=fields.hubspot_id(record_id))
+        if colon and crm == "salesforce":
+            return Recipient(salesforce_id=fields.salesforce_id(record_id))
+        if is_bsuid(text):
+            return Recipient(bsuid=text)
+    except ValueError as error:
+        raise Rejected(f"{text[:80]} {error}.", cause="no_person", advice=f"give {_VALID}") from None
+    try:
+        return UUID(text)
+    except ValueError:
+        pass
+    try:
+        return Recipient(phone=fields.phone(text))
+    except ValueError:
+        raise Rejected(f"{text[:80]!r} names nobody.", cause="no_person", advice=f"give {_VALID}") from None
+
+
+async def find_person(connection: Connection, text: str, *, at: datetime) -> Named:
+    """Who it is today, merges followed. `at`: now. Raises `Rejected` as `recipient_named` does, and for a contact id
+    that is none of ours.
+    """
+    named = recipient_named(text)
+    if isinstance(named, UUID):
+        return await _contact(connection, named)
+    (found,) = await look_up(connection, [sought(named)], at=at)
+    return Named(recipient=named, contact_id=found.contact_id, obstacle=found.obstacle)
+
+
+async def _contact(connection: Connection, contact_id: UUID) -> Named:
+    today: UUID | None = await connection.fetchval(
+        "WITH RECURSIVE chain AS (SELECT contact_id, redirect_to, 0 AS depth FROM identity.contacts "
+        "WHERE contact_id = $1 UNION ALL SELECT c.contact_id, c.redirect_to, depth + 1 FROM identity.contacts c "
+        "JOIN chain ON c.contact_id = chain.redirect_to WHERE depth < 50) "
+        "SELECT contact_id FROM chain ORDER BY depth DESC LIMIT 1",
+        contact_id,
+    )
+    if today is None:
+        raise Rejected(f"{contact_id} is no contact of ours.", cause="no_person", advice=f"give {_VALID}")
+    rows = await connection.fetch(
+        "SELECT kind, value FROM identity.aliases WHERE contact_id = $1 AND released_at IS NULL ORDER BY seen_at",
+        today,
+    )
+    aliases = {row["kind"]: row["value"] for row in rows}
+    phone = aliases.get("phone", "")
+    recipient = Recipient(bsuid=aliases.get("bsuid", ""), phone=f"+{phone}" if phone else "")
+    return Named(recipient=recipient, contact_id=today)
+
+
+def reachable(named: Named) -> Named:
+    """The same, unless it can be nobody. Raises `Rejected` that says why."""
+    why = {
+        "erased": "asked to be forgotten: nothing is kept about them",
+        "invalid_phone": "is no possible number of any country",
+    }.get(named.obstacle)
+    if why:
+        shown = named.recipient.phone or named.recipient.hubspot_id or named.recipient.salesforce_id
+        raise Rejected(f"{shown} {why}. Nothing was recorded.", cause="no_person", advice=f"give {_VALID}")
+    return named
