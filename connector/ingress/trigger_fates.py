@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import asyncpg
 
 from connector.ingress.trigger_records import place_of
-from connector.outbound.gate import Verdict
+from connector.outbound.reasons import reason_of
 from connector.settings import Settings
 from connector.state.database import close_pool, open_pool, transaction
 
@@ -24,8 +24,6 @@ SELECT send_id, state, recipient, reference, wamid, category, rendered, problem,
   FROM outbound.sends WHERE trigger_id = $1
 """
 _REJECTIONS = "SELECT at, reason FROM outbound.rejections WHERE trigger_id = $1 ORDER BY at, event_id"
-_EXPLAINED = ("blocked", "held")
-"""States that the gate's verdict gives the reason of; the others' is in `problem`, if they have one."""
 
 
 class TriggerFates(Protocol):
@@ -95,14 +93,8 @@ def _send(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _why(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    problem = row["problem"] or {}
-    if problem.get("reason"):
-        return {name: problem.get(name) for name in ("reason", "cause", "code")}
-    if row["verdict"] and row["state"] in _EXPLAINED:
-        verdict = Verdict.from_json(row["verdict"])
-        decisive = verdict.decisive
-        return {"reason": verdict.explain(), "cause": decisive.policy if decisive else None}
-    return {}
+    reason = reason_of(row["state"], problem=row["problem"], verdict=row["verdict"])
+    return {} if reason is None else {"reason": reason.sentence, "cause": reason.cause, "code": reason.code}
 
 
 def _moment(value: datetime | None) -> str | None:

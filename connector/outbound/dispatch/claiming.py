@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
+from uuid import UUID
 
 from connector.events import ConversationEvent
 from connector.outbound.announcements import STAGE
@@ -17,13 +18,21 @@ from connector.outbound.dispatch import telling
 from connector.outbound.dispatch.judging import Judged, Known, judged
 from connector.outbound.dispatch.knowledge import (
     NumberStanding,
+    Someone,
     know_people,
     know_portfolio,
     know_templates,
     number_standing,
     persons_of,
 )
-from connector.outbound.dispatch.paces import lock_number, read_number, store_number, store_pairs, turns
+from connector.outbound.dispatch.paces import (
+    lock_number,
+    lock_pairs,
+    read_number,
+    store_number,
+    store_pairs,
+    turns,
+)
 from connector.outbound.dispatch.send import COLUMNS, Send
 from connector.outbound.facts import View
 from connector.outbound.pacing.number import NumberState
@@ -224,19 +233,17 @@ async def _known(
     people = await persons_of(connection, contacts) if contacts else {}
     persons = set(people.values())
     names = {send.template_name for send in sends}
+    someone: dict[UUID, Someone] = {}
+    if persons:
+        sender = number.business.phone_number_id
+        someone = await know_people(connection, persons, number=sender, rules=judgement.rules, now=now)
+        for person, pair in (await lock_pairs(connection, sender, persons)).items():
+            someone[person].pair = pair
     return Known(
         now=now,
         number=number,
         people=people,
-        someone=await know_people(
-            connection,
-            persons,
-            number=number.business.phone_number_id,
-            rules=judgement.rules,
-            now=now,
-        )
-        if persons
-        else {},
+        someone=someone,
         templates=await know_templates(connection, number.business.waba_id, names) if names else {},
         portfolio=await know_portfolio(connection, persons, limit=number.tier if sends else None, now=now),
         view=View(lag=max(now - seen, timedelta(0)), templates_synced_at=number.templates_synced_at),

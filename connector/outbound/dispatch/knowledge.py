@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 from connector.outbound.consent.ledger import Act, ConsentPurpose, Standing
-from connector.outbound.dispatch.paces import lock_pairs
 from connector.outbound.dispatch.send import BusinessNumber
 from connector.outbound.facts import NumberFacts, PastSend, Switch, purpose_of
 from connector.outbound.pacing.number import COEXISTENCE_RATE, STANDARD_RATE, UPGRADED_RATE
@@ -156,7 +155,7 @@ async def persons_of(connection: Connection, contacts: Collection[UUID]) -> dict
 async def know_people(
     connection: Connection, people: Collection[UUID], *, number: str, rules: GateRules, now: datetime
 ) -> dict[UUID, Someone]:
-    """Everything about these people that counts for a send from this number."""
+    """Everything about these people that counts for a send from this number, but how fast it goes. Locks nothing."""
     ids = sorted(people)
     known = {person: Someone(person_id=person) for person in ids}
     await _identity(connection, known, ids)
@@ -187,8 +186,6 @@ async def know_people(
                 content_key=row["content_key"],
             )
         )
-    for person, pair in (await lock_pairs(connection, number, ids)).items():
-        known[person].pair = pair
     return known
 
 

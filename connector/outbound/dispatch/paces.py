@@ -16,6 +16,8 @@ from connector.state.database import Connection
 _PAIRS_KEPT = timedelta(hours=2)
 """A pair's state says nothing any more once it is so old."""
 
+_PAIRS = "SELECT key, tat, refusals, closed_until FROM outbound.paces WHERE kind = 'pair' AND key = ANY($1::text[])"
+
 
 def pair_key(phone_number_id: str, person_id: UUID) -> str:
     """Names a business number and a person."""
@@ -70,12 +72,21 @@ async def lock_pairs(
     connection: Connection, phone_number_id: str, people: Iterable[UUID]
 ) -> dict[UUID, PairState]:
     """Lock, in key order, and read the states of one number and these people; those without one are missing."""
+    return await _pairs(connection, f"{_PAIRS} ORDER BY key FOR UPDATE", phone_number_id, people)
+
+
+async def read_pairs(
+    connection: Connection, phone_number_id: str, people: Iterable[UUID]
+) -> dict[UUID, PairState]:
+    """The same without a lock."""
+    return await _pairs(connection, _PAIRS, phone_number_id, people)
+
+
+async def _pairs(
+    connection: Connection, query: str, phone_number_id: str, people: Iterable[UUID]
+) -> dict[UUID, PairState]:
     keys = {pair_key(phone_number_id, person): person for person in people}
-    rows = await connection.fetch(
-        "SELECT key, tat, refusals, closed_until FROM outbound.paces WHERE kind = 'pair' AND key = ANY($1::text[]) "
-        "ORDER BY key FOR UPDATE",
-        sorted(keys),
-    )
+    rows = await connection.fetch(query, sorted(keys))
     return {
         keys[row["key"]]: PairState(
             tat=row["tat"], refusals=row["refusals"], closed_until=row["closed_until"]
