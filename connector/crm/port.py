@@ -185,9 +185,13 @@ class Later:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unknown:
-    """The answer was lost: the item may be there. Look it up before writing it again."""
+    """The answer was lost: the item may be there. Look it up before writing it again.
+
+    `passed_over`: the CRM answered, without a word about this item.
+    """
 
     reason: str
+    passed_over: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

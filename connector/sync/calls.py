@@ -18,6 +18,7 @@ from connector.crm.quota import QuotaHeld
 from connector.errors import ConnectorError, Terminal, Transient, Uncertain
 from connector.streams.backoff import backoff
 from connector.sync.leases import HeldLease
+from connector.sync.passed_over import PassedOver
 from connector.sync.refusals import RefusalLimit
 from connector.telemetry import metrics
 from connector.telemetry.health import StageHealth
@@ -28,7 +29,10 @@ _HELD_RETRY = 5.0  # seconds; its class is not claimed before the quota has room
 
 
 class Classed(Protocol):
-    """What waits in a class."""
+    """What waits in a class. `key` names it."""
+
+    @property
+    def key(self) -> str: ...
 
     @property
     def priority(self) -> Priority: ...
@@ -54,6 +58,7 @@ class CallRunner:
         self._failures = 0
         self._paused_until = 0.0
         self._held_until: dict[Priority, float] = {}
+        self._passed_over = PassedOver(crm.name)
 
     @property
     def pause(self) -> float:
@@ -87,8 +92,8 @@ class CallRunner:
         results: list[tuple[Item, WriteResult]] = []
         while len(results) < len(items) and self.pause <= 0:
             size = 1 if limit is not None and limit.passed else per_call
-            chunk = items[len(results) : len(results) + size]
-            answers = await self._one(chunk, call, lease)
+            chunk = self._passed_over.chunk(items[len(results) : len(results) + size])
+            answers = self._passed_over.judge(chunk, await self._one(chunk, call, lease))
             if limit is not None:
                 answers = self._judge(answers, limit)
             results.extend(zip(chunk, answers, strict=True))

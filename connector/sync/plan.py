@@ -30,6 +30,11 @@ class PlannedContact:
     unchanged: bool
 
     @property
+    def key(self) -> str:
+        """Names the item."""
+        return str(self.claimed.contact_id)
+
+    @property
     def priority(self) -> Priority:
         """The class it waits in."""
         return self.claimed.priority
@@ -47,6 +52,11 @@ class PlannedActivity:
     def priority(self) -> Priority:
         """The class it waits in."""
         return self.claimed.priority
+
+    @property
+    def key(self) -> str:
+        """Names the item."""
+        return self.claimed.wamid
 
     @property
     def change(self) -> ActivityChange:

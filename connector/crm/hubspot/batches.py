@@ -193,7 +193,9 @@ def read_answer(
         for key, error in zip(sorted(missing), nameless, strict=True):
             results[key] = item_failure(error, correlation_id=correlation)
     for key in keys - results.keys():
-        results[key] = Unknown(reason="HubSpot's answer names fewer results than it was given items.")
+        results[key] = Unknown(
+            reason="HubSpot's answer names fewer results than it was given items.", passed_over=True
+        )
     return results
 
 
