@@ -122,6 +122,10 @@ async def _wait_for_setup(crm: Crm, health: StageHealth, *, auto_setup: bool, st
             health.line_stopped(reason=error.message, advice=error.advice)
         except ConnectorError as error:
             health.waiting(crm.name, reason=error.message, advice=error.advice)
+        except Exception as error:
+            log.exception("the CRM's answer about our properties is not understood", sink=crm.name)
+            reason = f"The CRM's answer about our properties is not understood ({type(error).__name__})."
+            health.waiting(crm.name, reason=reason, advice="look at the log for the place, and report it")
         else:
             if report.ready:
                 health.recovered(crm.name)

@@ -122,7 +122,7 @@ class CallRunner:
         )
         started = time.perf_counter()
         try:
-            results = await call(chunk, terms)
+            results = await self._understood(call, chunk, terms)
         except QuotaHeld as error:
             self.held(error)
             return [
@@ -143,6 +143,21 @@ class CallRunner:
         if len(results) != len(chunk):
             raise AssertionError(f"{self._crm.name} answered {len(results)} results for {len(chunk)} items")
         return results
+
+    async def _understood(
+        self, call: Call[Item], chunk: Sequence[Item], terms: Terms
+    ) -> Sequence[WriteResult]:
+        """What the call answers. One that no adapter has met may have come after a write: it is lost, and shown."""
+        try:
+            return await call(chunk, terms)
+        except ConnectorError:
+            raise
+        except Exception as error:
+            log.exception("an answer of the CRM is not understood", sink=self._crm.name)
+            raise Uncertain(
+                f"{self._crm.name} answered what is not understood ({type(error).__name__}).",
+                advice="look at the log for the place, and report it",
+            ) from error
 
     def held(self, error: QuotaHeld) -> None:
         """Hold a class and those behind it back, and say why; what is live holds back everything."""

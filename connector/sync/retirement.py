@@ -80,6 +80,7 @@ async def retire_one(
     )
     if row is None:
         return False
+    reason = advice = ""
     try:
         record_id = row["record_id"] or await crm.find_contact(str(row["contact_id"]), _TERMS)
         if record_id is None:
@@ -93,12 +94,12 @@ async def retire_one(
             )
             outcome = "deleted" if retired.deleted else f"flagged: {retired.reason}"
     except ConnectorError as error:
-        log.warning(
-            "a left-over contact record is tried again",
-            sink=schema,
-            reason=error.message,
-            advice=error.advice,
-        )
+        reason, advice = error.message, error.advice
+    except Exception as error:
+        log.exception("an answer about a left-over contact record is not understood", sink=schema)
+        reason = f"{crm.name} answered what is not understood: {type(error).__name__}"
+    if reason:
+        log.warning("a left-over contact record is tried again", sink=schema, reason=reason, advice=advice)
         await connection.execute(
             f"UPDATE {schema}.retirements SET attempts = attempts + 1, "  # noqa: S608
             "not_before = now() + make_interval(secs => least(600, 5 * 2.0 ^ least(attempts, 10))) "

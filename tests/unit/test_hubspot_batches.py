@@ -18,6 +18,7 @@ from connector.crm.port import (
     ActivityChange,
     ContactProfile,
     ContactUpsert,
+    Gone,
     Later,
     Refused,
     Unknown,
@@ -298,3 +299,26 @@ async def test_an_activity_that_could_not_be_moved_keeps_its_old_place() -> None
     assert results[0] == Written(record_id="1")
     assert isinstance(results[1], Later)
     assert portal.calls[-1][0].endswith("archive")
+
+
+async def test_a_batch_that_is_refused_for_a_record_that_is_not_there_is_taken_apart() -> None:
+    """A 404 that says OBJECT_NOT_FOUND is about a record, and it alone is gone; one without it is about the path."""
+
+    def answer(_: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        if any(item["objectWriteTraceId"] == "w2" for item in inputs):
+            raise refused("no record 2", status=404, category="OBJECT_NOT_FOUND")
+        return written(inputs)
+
+    def key_of(result: Mapping[str, Any]) -> str:
+        return str(result["id"]).removeprefix("record of ")
+
+    inputs = [BatchInput(key=f"w{number}", body={"properties": {}}) for number in range(4)]
+    results = await write_batch(Portal(answer).client, "/path", inputs, key_of=key_of)
+    assert results.pop("w2") == Gone(reason="no record 2")
+    assert [type(result) for result in results.values()] == [Written] * 3
+
+    def retired(_: str, __: Sequence[Mapping[str, Any]]) -> Answer:
+        raise refused("no such path", status=404, category="UNKNOWN")
+
+    with pytest.raises(Terminal, match="404"):
+        await write_batch(Portal(retired).client, "/path", inputs, key_of=key_of)

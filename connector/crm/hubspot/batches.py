@@ -70,7 +70,7 @@ async def write_batch(
         if not isinstance(outcome, HubSpotRefusal):
             return outcome
         if len(batch) == 1:
-            return {batch[0].key: outcome.refused()}
+            return {batch[0].key: outcome.result()}
         # Too large together says nothing about an item: each is blamed only for what it did alone.
         return await (in_halves(batch, send_in_halves) if outcome.is_size else _isolate(batch, outcome, send))
 
@@ -103,7 +103,7 @@ async def _isolate(
             else:
                 results |= outcome
                 suspects = suspects[middle:]
-        results[suspects[0].key] = refusal.refused()
+        results[suspects[0].key] = refusal.result()
         refused = []
         if untried:
             outcome = await _try(untried, send, results, inputs)

@@ -34,6 +34,9 @@ _UNREACHABLE = {408, 500, 502, 503, 504, 520, 521, 522, 523, 524, 530}
 _ABOUT_CONTENT = frozenset({400, 409, 413, 414, 422})
 _TOO_LARGE = frozenset({413, 414})
 
+_NOT_FOUND = "OBJECT_NOT_FOUND"
+"""Of one record, also as the status 404 of a whole call; a path that is not there answers 404 without it."""
+
 _ABSENT_PROPERTY = re.compile(r'Property \\*"(\w+)\\*" does not exist')
 _NOT_UNIQUE = re.compile(r"Unable to perform \S+ by non-unique \S+ property (\w+)")
 _HOLDER = re.compile(r"Existing ID: (\d+)|(\d+) already has that value")
@@ -61,15 +64,19 @@ class HubSpotRefusal(Exception):
     @property
     def is_about_content(self) -> bool:
         """Whether a batch was refused for its inputs, so that one without the bad input may pass."""
-        return self.status in _ABOUT_CONTENT
+        return self.status in _ABOUT_CONTENT or (self.status == 404 and self.category == _NOT_FOUND)
 
     @property
     def is_size(self) -> bool:
         """Whether the batch was too large for the endpoint or a proxy before it, whatever its inputs say."""
         return self.status in _TOO_LARGE
 
-    def refused(self) -> Refused:
+    def result(self) -> WriteResult:
         """The same as one item's result."""
+        return Gone(reason=self.message) if self.category == _NOT_FOUND else self.refused()
+
+    def refused(self) -> Refused:
+        """The same as one item's refusal."""
         return Refused(
             cause=f"hubspot_{self.category.lower()}",
             reason=self.message,
@@ -178,7 +185,7 @@ def item_failure(error: Mapping[str, Any], *, correlation_id: str = "") -> Write
         return Later(reason=message)
     if category in {"INTERNAL_ERROR", "SERVICE_UNAVAILABLE"}:
         return Later(reason=message)
-    if category == "OBJECT_NOT_FOUND":
+    if category == _NOT_FOUND:
         return Gone(reason=message)
     if absent_property(message) is not None:
         return Later(reason=message)

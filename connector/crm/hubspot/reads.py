@@ -123,6 +123,8 @@ async def _read(
     except HubSpotRefusal as refusal:
         if not refusal.is_about_content:
             raise as_connector_error(refusal) from refusal
+        if len(ids) == 1 and refusal.category == _NOT_FOUND:
+            return Reading(absent=frozenset(ids))
         if len(ids) == 1:
             return Reading(unsettled={ids[0]: refusal.message})
         middle = len(ids) // 2
