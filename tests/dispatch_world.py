@@ -1,6 +1,7 @@
 """Dispatchers over a real database and the simulated Cloud API; the log is a list, and the fold is fed by hand."""
 
 import asyncio
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,7 +19,9 @@ from pydantic import SecretStr
 from connector.errors import Transient
 from connector.events import ConversationEvent, Recipient, StatusChange, TemplateRef
 from connector.outbound.dispatch.claiming import Claimed, Judgement, claim
-from connector.outbound.dispatch.line import HORIZON
+from connector.outbound.dispatch.line import HORIZON, LineParts, NumberLine
+from connector.outbound.dispatch.settler import Settler
+from connector.outbound.dispatch.tending import recover, report_unknown, tell_messages
 from connector.outbound.dispatcher import run_dispatchers
 from connector.outbound.personalisation.filling import Personalisation
 from connector.outbound.rules import gate_rules
@@ -35,6 +38,7 @@ from connector.streams.outcomes import Record
 from connector.streams.relay import relay_once
 from connector.telemetry.health import StageHealth
 from connector.topics import CONVERSATION_EVENTS
+from connector.whatsapp.client import CloudApi
 
 NUMBER = Number()
 WABA = NUMBER.waba_id
@@ -93,6 +97,7 @@ class DispatchWorld:
     health: StageHealth = field(default_factory=lambda: StageHealth("outbound-dispatcher"))
     told: asyncio.Event = field(default_factory=asyncio.Event)
     _folded: int = 0
+    _apis: list[CloudApi] = field(default_factory=list)
 
     @property
     def sent(self) -> Counter[str]:
@@ -214,6 +219,31 @@ class DispatchWorld:
                 lease=lease,
             )
 
+    def line(self, clock: Callable[[], float] = time.monotonic) -> tuple[NumberLine, Settler]:
+        """One line of a process whose clock is `clock`, and what writes its answers down."""
+        settler = Settler(self.pool, self.outbound, health=self.health, queued=lambda: None)
+        api = CloudApi(self.settings.whatsapp, request_timeout=self.outbound.request_timeout, connections=10)
+        self._apis.append(api)
+        parts = LineParts(
+            url=self.url,
+            judgement=self.judgement,
+            settings=self.outbound,
+            api=api,
+            sender=self.log,
+            settler=settler,
+            in_flight=asyncio.Semaphore(10),
+            queued=lambda: None,
+            clock=clock,
+        )
+        return NumberLine(NUMBER.id, parts, health=self.health), settler
+
+    async def tend(self) -> None:
+        """One look after what nobody holds."""
+        async with transaction(self.pool) as connection:
+            await recover(connection, seen=await self.view.seen_until(connection))
+            await report_unknown(connection, after=timedelta(minutes=15))
+            await tell_messages(connection, after=timedelta(seconds=30))
+
     async def fold(self) -> None:
         """The role reads what is new on the log."""
         new = self.log.records[self._folded :]
@@ -263,30 +293,43 @@ class DispatchWorld:
     async def dispatching(self, *, replicas: int = 1, hubspot: Any = None) -> AsyncIterator[None]:
         """Dispatchers at work; what is under way is finished when the body ends."""
         stop = asyncio.Event()
-        tasks = [
-            asyncio.create_task(
-                run_dispatchers(
-                    self.pool,
-                    self.settings,
-                    sender=self.log,
-                    tables=AlwaysWhole(),
-                    view=self.view,
-                    due=asyncio.Event(),
-                    told=self.told,
-                    queued=lambda: None,
-                    health=self.health,
-                    outcomes_health=StageHealth("outbound-outcomes"),
-                    hubspot=hubspot,
-                    stop=stop,
-                )
-            )
-            for _ in range(replicas)
-        ]
+        tasks = [asyncio.create_task(self._dispatch(stop, hubspot)) for _ in range(replicas)]
         try:
             yield
         finally:
             stop.set()
             await asyncio.gather(*tasks)
+
+    async def _dispatch(self, stop: asyncio.Event, hubspot: Any) -> None:
+        await run_dispatchers(
+            self.pool,
+            self.settings,
+            sender=self.log,
+            tables=AlwaysWhole(),
+            view=self.view,
+            due=asyncio.Event(),
+            told=self.told,
+            queued=lambda: None,
+            health=self.health,
+            outcomes_health=StageHealth("outbound-outcomes"),
+            hubspot=hubspot,
+            stop=stop,
+        )
+
+    async def killed(self, after: float) -> None:
+        """Dispatchers at work for so many seconds; then their process is gone, whatever it was doing."""
+        task = asyncio.create_task(self._until_killed())
+        await asyncio.sleep(after)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def _until_killed(self) -> None:
+        await self._dispatch(asyncio.Event(), None)
+
+    async def close(self) -> None:
+        """Close what lines used."""
+        for api in self._apis:
+            await api.close()
 
     async def states(self) -> Counter[str]:
         """State → how many sends."""
@@ -336,4 +379,5 @@ async def dispatch_world(
         try:
             yield world
         finally:
+            await world.close()
             await close_pool(pool)
