@@ -257,6 +257,9 @@ class OutboundSettings(_Group):
     """Seconds that reading opt-outs may be behind before marketing waits."""
     utility_lag: float = Field(default=60.0, gt=0)
     """Seconds that reading opt-outs may be behind before utility waits."""
+    templates_every: float = Field(default=1_800.0, ge=30)
+    """Seconds between readings of all templates and numbers from Meta. Webhooks tell changes at once; this finds what
+    they did not."""
     templates_stale_after: float = Field(default=21_600.0, gt=0)
     """Seconds without a reading of all templates after which marketing and utility wait."""
     us_marketing: bool = False

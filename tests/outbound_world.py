@@ -155,12 +155,13 @@ def request(key: str = "k", *, to: Recipient | None = None, place: int = 0, **fi
         "template": TemplateRef(name="order_update", language="en_US"),
         "to": (to or Recipient(phone="+15551230000")).model_dump(),
     } | fields
+    received_at = values.pop("received_at", T0)
     request_hash = content_hash(json.loads(json.dumps(values, default=str)))
     return SendRequested(
         event_id=f"send.requested:trg_{key}.{place}:{request_hash}",
         source="api",
         client="shop",
-        received_at=values.pop("received_at", T0),
+        received_at=received_at,
         send_id=f"trg_{key}.{place}",
         trigger_id=f"trg_{key}",
         request_hash=request_hash,

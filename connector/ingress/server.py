@@ -30,6 +30,7 @@ _KEEP_ALIVE = 75
 """Seconds an idle connection is kept: longer than the usual 60 s of load balancers, which must close first."""
 _MAX_CONNECTIONS = 10_000
 _BACKLOG = 2048
+_OUTBOX_CONNECTIONS = 2
 
 _log = structlog.get_logger(__name__)
 

@@ -18,9 +18,10 @@ from connector.outbound.consent.acts import PersonsAct, act_of_preference
 from connector.outbound.consent.ledger import Act
 from connector.outbound.recipients import sought
 from connector.outbound.store import SCHEMA
+from connector.outbound.store.account_syncs import want_sync
 from connector.outbound.store.people import lock_people
 from connector.outbound.store.recipients import look_up
-from connector.outbound.store.templates import fold_changes, want_sync
+from connector.outbound.store.templates import fold_changes
 from connector.outbound.store.waiting import WaitingAct, keep_waiting
 from connector.outbound.templates.reading import webhook_change
 from connector.state.database import Connection, transaction

@@ -112,6 +112,7 @@ class SendReport:
     state: SendState
     at: datetime
     attempt: int = 0
+    attempted_at: datetime | None = None
     wamid: str = ""
     contact_id: UUID | None = None
     category: str = ""
@@ -126,6 +127,7 @@ class SendReport:
         return replace(
             ahead,
             attempt=max(self.attempt, other.attempt),
+            attempted_at=_later(self.attempted_at, other.attempted_at),
             wamid=ahead.wamid or behind.wamid,
             contact_id=ahead.contact_id or behind.contact_id,
             category=ahead.category or behind.category,
@@ -291,7 +293,7 @@ def _report(event: SendEvent) -> SendReport:
     )
     match event:
         case SendAttempted():
-            return replace(report, attempt=event.attempt)
+            return replace(report, attempt=event.attempt, attempted_at=event.at)
         case SendAccepted():
             return replace(report, state="accepted", wamid=event.wamid)
         case SendBlocked():

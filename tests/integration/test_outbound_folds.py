@@ -13,6 +13,7 @@ from outbound_world import attempted, given, notice, outbound_world, request, ta
 
 from connector.errors import Transient
 from connector.events import ConsentChanged, Recipient, StatusError
+from connector.outbound.fates import OutboxFates
 from connector.topics import CONVERSATION_EVENTS
 
 ANA = Recipient(phone="+15551230000")
@@ -322,3 +323,40 @@ async def test_replicas_never_lock_in_a_ring(database_url: str) -> None:
     finally:
         await connection.close()
     assert deadlocks == 0
+
+
+async def test_a_trigger_tells_what_became_of_each_of_its_sends(database_url: str) -> None:
+    """States, reasons and message ids in the order that they were asked for, to the client that asked, to no other."""
+    async with outbound_world(database_url) as world:
+        await world.introduce("ana", phone="15551230000")
+        third = request("k", place=10, to=Recipient(phone="+15551239999"), recipients=4)
+        shared = {"recipients": 4, "request_hash": third.request_hash}
+        first = request("k", place=2, to=ANA, reference="order 7").model_copy(update=shared)
+        wrong = request("k", place=1, to=ANA, problem="names no template").model_copy(update=shared)
+        await world.trigger(third, first, wrong)
+        await world.tell(
+            attempted(first.send_id, "ana", at=at(1)), taken(first.send_id, "ana", wamid="wamid.1", at=at(2))
+        )
+        fates = OutboxFates(world.pool)
+        fate = await fates.fate_of("trg_k", client="shop")
+        assert fate is not None
+        assert fate["not_admitted_yet"] == 1
+        assert fate["recipients"] == [
+            {
+                "send_id": "trg_k.1",
+                "status": "blocked",
+                "reason": "names no template",
+                "settled_at": "2026-03-01T12:00:00Z",
+            },
+            {
+                "send_id": "trg_k.2",
+                "status": "accepted",
+                "reference": "order 7",
+                "message_id": "wamid.1",
+                "attempted_at": "2026-03-01T12:00:01Z",
+                "settled_at": "2026-03-01T12:00:02Z",
+            },
+            {"send_id": "trg_k.10", "status": "queued", "reason": "the recipient is being looked for"},
+        ]
+        assert await fates.fate_of("trg_k", client="another") is None
+        assert await fates.fate_of("trg_none", client="shop") is None

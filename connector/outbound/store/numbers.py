@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -55,6 +55,15 @@ async def save_numbers(connection: Connection, readings: Iterable[NumberReading]
             [row.limit_tier for row in rows],
             [row.read_at for row in rows],
         )
+
+
+async def forget_numbers(connection: Connection, waba_id: str, *, kept: Collection[str]) -> None:
+    """The account has these numbers and no others any more."""
+    await connection.execute(
+        "DELETE FROM outbound.numbers WHERE waba_id = $1 AND NOT phone_number_id = ANY($2::text[])",
+        waba_id,
+        sorted(kept),
+    )
 
 
 async def load_numbers(connection: Connection) -> Sequence[OwnNumber]:

@@ -53,19 +53,19 @@ FROM unnest($1::text[], $2::timestamptz[]) AS n (send_id, at) ON CONFLICT (send_
 _REPORT = f"""
 WITH rank (state, rank) AS (VALUES {", ".join(f"('{state}', {rank})" for state, rank in RANKS.items())}),
 told AS (
-    SELECT n.*, s.attempts, s.state AS state_before, b.rank AS rank_before,
+    SELECT n.*, s.attempts, b.rank AS rank_before,
         CASE WHEN n.state <> 'unknown' THEN r.rank
              WHEN n.attempt > s.attempts OR n.cause <> '' THEN r.rank ELSE -1 END AS rank
     FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::int[], $5::text[], $6::uuid[], $7::text[], $8::text[],
-                $9::int[], $10::text[], $11::text[])
-        AS n (send_id, state, at, attempt, wamid, contact_id, category, pricing_type, code, cause, reason)
+                $9::int[], $10::text[], $11::text[], $12::timestamptz[])
+        AS n (send_id, state, at, attempt, wamid, contact_id, category, pricing_type, code, cause, reason, attempted_at)
     JOIN outbound.sends s USING (send_id) JOIN rank r ON r.state = n.state JOIN rank b ON b.state = s.state
 )
 UPDATE outbound.sends AS s SET
     state = CASE WHEN t.rank > t.rank_before THEN t.state ELSE s.state END,
     attempts = greatest(s.attempts, t.attempt),
     attempt_logged = greatest(s.attempt_logged, t.attempt),
-    attempted_at = CASE WHEN t.attempt > s.attempts THEN t.at ELSE s.attempted_at END,
+    attempted_at = CASE WHEN t.attempt > s.attempts THEN t.attempted_at ELSE s.attempted_at END,
     lease_until = CASE WHEN t.rank > t.rank_before THEN NULL ELSE s.lease_until END,
     wamid = coalesce(s.wamid, nullif(t.wamid, '')),
     contact_id = coalesce(s.contact_id, t.contact_id),
@@ -219,4 +219,5 @@ def _columns(reports: Sequence[SendReport]) -> tuple[list[Any], ...]:
         [report.code for report in reports],
         [report.cause for report in reports],
         [report.reason for report in reports],
+        [report.attempted_at for report in reports],
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 from connector.outbound.templates.template import Template, TemplateChange, TemplateKey, folded
@@ -69,31 +68,6 @@ async def load_templates(connection: Connection, names: Collection[str]) -> list
         sorted(names),
     )
     return [_template(row) for row in rows]
-
-
-async def note_sync(
-    connection: Connection, waba_id: str, *, asked_at: datetime | None, templates: int = 0, problem: str = ""
-) -> None:
-    """Remember how a reading of an account ended. `asked_at`: when a complete one began; None: it failed."""
-    await connection.execute(
-        "INSERT INTO outbound.account_syncs AS s (waba_id, asked_at, templates, problem) VALUES ($1, $2, $3, $4) "
-        "ON CONFLICT (waba_id) DO UPDATE SET asked_at = coalesce(excluded.asked_at, s.asked_at), "
-        "templates = CASE WHEN excluded.asked_at IS NULL THEN s.templates ELSE excluded.templates END, "
-        "problem = excluded.problem",
-        waba_id,
-        asked_at,
-        templates,
-        problem,
-    )
-
-
-async def want_sync(connection: Connection, accounts: Collection[str]) -> None:
-    """Have these accounts read from Meta as soon as somebody can."""
-    await connection.execute(
-        "INSERT INTO outbound.account_syncs AS s (waba_id, wanted_at) SELECT w, now() FROM unnest($1::text[]) AS n (w) "
-        "ON CONFLICT (waba_id) DO UPDATE SET wanted_at = excluded.wanted_at",
-        sorted(accounts),
-    )
 
 
 def _key(template: TemplateKey) -> _Key:

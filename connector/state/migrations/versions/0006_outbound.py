@@ -183,10 +183,12 @@ CREATE TABLE outbound.templates (
 -- When each business account's templates and numbers were last read from Meta as a whole.
 CREATE TABLE outbound.account_syncs (
     waba_id   text PRIMARY KEY,
-    asked_at  timestamptz,                         -- when the last complete reading began
-    wanted_at timestamptz,                         -- somebody asked for a new one then
-    templates int NOT NULL DEFAULT 0,
-    problem   text NOT NULL DEFAULT ''             -- why the last try failed; '' while fine
+    asked_at    timestamptz,                       -- when the last complete reading began
+    wanted_at   timestamptz,                       -- somebody asked for a new one then
+    lease_until timestamptz NOT NULL DEFAULT '-infinity', -- somebody reads it, or it failed: not tried before
+    failures    int NOT NULL DEFAULT 0,            -- in a row
+    templates   int NOT NULL DEFAULT 0,
+    problem     text NOT NULL DEFAULT ''           -- why the last try failed; '' while fine
 );
 
 -- Each group of columns remembers when it was true (`*_at`): notices come late and in any order.
