@@ -25,7 +25,8 @@ from connector.outbound.dispatch.tending import recover, report_unknown, tell_me
 from connector.outbound.dispatcher import run_dispatchers
 from connector.outbound.personalisation.filling import Personalisation
 from connector.outbound.rules import gate_rules
-from connector.outbound.store.templates import fold_changes, note_sync
+from connector.outbound.store.account_syncs import note_read
+from connector.outbound.store.templates import fold_changes
 from connector.outbound.templates.reading import node_change
 from connector.sandbox import SandboxServer
 from connector.sandbox.whatsapp import Number, WhatsAppConfig
@@ -148,7 +149,7 @@ class DispatchWorld:
         read = [node_change(node, waba_id=WABA, asked_at=now) for node in nodes]
         async with transaction(self.pool) as connection:
             await fold_changes(connection, [change for change in read if change is not None])
-            await note_sync(connection, WABA, asked_at=now, templates=len(nodes))
+            await note_read(connection, WABA, asked_at=now, templates=len(nodes))
 
     async def known(self, who: str, phone: str) -> UUID:
         """Somebody whom the identity role knows by a phone."""

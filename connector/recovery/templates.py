@@ -12,7 +12,8 @@ from typing import Any
 from connector.errors import Rejected
 from connector.outbound.personalisation.filling import CrmProperties, Personalisation, filled
 from connector.outbound.personalisation.languages import chosen
-from connector.outbound.store.templates import load_templates, want_sync
+from connector.outbound.store.account_syncs import want_sync
+from connector.outbound.store.templates import load_templates
 from connector.outbound.templates.checking import Problem, check
 from connector.outbound.templates.template import Template
 from connector.outbound.templates.wording import rendered

@@ -10,7 +10,7 @@ import pytest
 from listed_templates import list_templates
 from operator_shell import Operator
 
-from connector.outbound.store.templates import note_sync
+from connector.outbound.store.account_syncs import note_failure, note_read
 from connector.sandbox.whatsapp.templates import standard_templates
 from connector.state.database import connect
 
@@ -115,14 +115,14 @@ async def test_a_sync_is_asked_of_the_role_and_waited_for(operator: Operator, ta
         while not asking.done():
             wanted = await tables.fetchval("SELECT wanted_at FROM outbound.account_syncs")
             if wanted > row["wanted_at"]:
-                await note_sync(tables, ACCOUNT, asked_at=datetime.now(UTC), templates=15)
+                await note_read(tables, ACCOUNT, asked_at=datetime.now(UTC), templates=15)
             await asyncio.sleep(0.02)
     assert asking.result()["accounts"][0]["templates"] == 15
 
     refused = asyncio.create_task(operator.run("templates", "sync"))
     async with asyncio.timeout(20):
         while not refused.done():
-            await note_sync(tables, ACCOUNT, asked_at=None, problem="the token has expired")
+            await note_failure(tables, ACCOUNT, problem="the token has expired", wait=1.0)
             await asyncio.sleep(0.02)
     code, out, err = refused.result()
     assert (code, "the last try failed: the token has expired" in out, "mend what is said" in err) == (

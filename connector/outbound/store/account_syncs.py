@@ -30,8 +30,8 @@ INSERT INTO outbound.account_syncs AS s (waba_id, wanted_at) SELECT w, now() FRO
 ON CONFLICT (waba_id) DO UPDATE SET wanted_at = excluded.wanted_at
 """
 _DONE = """
-UPDATE outbound.account_syncs SET asked_at = $2, templates = $3, problem = '', failures = 0, lease_until = '-infinity'
-WHERE waba_id = $1
+INSERT INTO outbound.account_syncs (waba_id, asked_at, templates) VALUES ($1, $2, $3) ON CONFLICT (waba_id) DO UPDATE
+SET asked_at = excluded.asked_at, templates = excluded.templates, problem = '', failures = 0, lease_until = '-infinity'
 """
 _FAILED = """
 UPDATE outbound.account_syncs SET problem = $2, failures = failures + 1,
