@@ -54,6 +54,10 @@ class ContactProfile:
     name: str = ""
     ad_source: str = ""
     last_inbound_at: datetime | None = None
+    marketing_consent: str = ""
+    """granted | denied | unknown; empty: nobody ever said anything, and the CRM is not told."""
+    utility_consent: str = ""
+    consent_changed_at: datetime | None = None
 
     @property
     def window_open_until(self) -> datetime | None:

@@ -77,9 +77,8 @@ def send_failed(send: Any, *, cause: str, reason: str, at: datetime) -> list[Enc
         "waba_id": "",
         "phone_number_id": send["phone_number_id"],
         "at": at,
-        "person": Person(
-            contact_id=send["contact_id"], phone=send["phone"] or None, bsuid=send["bsuid"] or None
-        ),
+        # Not the phone that was asked for: it is no evidence of whose it is.
+        "person": Person(contact_id=send["contact_id"]),
         "origin": origin,
     }
     key = str(send["contact_id"] or send["send_id"])

@@ -18,10 +18,13 @@ from connector.identity.directory import Alias, contact_id_for
 from connector.identity.introductions import IntroductionStage
 from connector.outbound.recipients import CrmName
 from connector.outbound.resolver import Resolver
+from connector.outbound.store.unresolved import LEASE, claim_sends
+from connector.state.database import transaction
 from connector.streams.outcomes import Record
 from connector.telemetry.health import StageHealth
 from connector.topics import CRM_TRIGGERS
 
+ANA = Recipient(phone="+15551230000")
 NEW = Recipient(phone="+15551239999")
 NEW_ID = contact_id_for(Alias("phone", "15551239999"), made=0)
 
@@ -167,6 +170,24 @@ async def test_a_crm_that_is_away_is_waited_for(database_url: str) -> None:
             return bool((await world.send("trg_k.0"))["contact_id"] == contact("ana"))
 
         await until(looks, addressed, relay=world)
+
+
+async def test_who_was_claimed_by_a_process_that_died_is_looked_for_after_its_lease(
+    database_url: str,
+) -> None:
+    """Nobody else looks meanwhile; then it is as if nothing had happened."""
+    async with outbound_world(database_url) as world:
+        await world.trigger(request("k", to=ANA))
+        async with transaction(world.pool) as connection:
+            assert len(await claim_sends(connection, limit=10)) == 1
+        await world.introduce("ana", phone="15551230000")
+        looks = resolver(world)
+        assert await looks.look() == 0
+        await world.fetch(
+            "UPDATE outbound.sends SET not_before = not_before - make_interval(secs => $1)", LEASE
+        )
+        assert await looks.look() == 1
+        assert (await world.send("trg_k.0"))["contact_id"] == contact("ana")
 
 
 async def test_nobody_waits_longer_than_the_message_is_wanted(database_url: str) -> None:

@@ -3,7 +3,8 @@
 | fact            | fold                                        |
 |-----------------|---------------------------------------------|
 | bsuid, wa_id, phone, username, name, ad_source | latest register      |
-| first_at, last_inbound_at                      | smallest, largest ms |
+| marketing_consent, utility_consent             | latest register      |
+| first_at, last_inbound_at, consent_changed_at  | smallest, largest ms |
 
 A number that moved to somebody else is the register `["", t]`: "none since t".
 """
@@ -12,12 +13,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.events import ContactChanged, ContactMerged, Event, Message
+from connector.events import ConsentChanged, ContactChanged, ContactMerged, Event, Message
 from connector.sync.core.registers import earliest_number, largest_number, latest
 
 ContactFacts = dict[str, Any]
 
-_REGISTERS = ("bsuid", "wa_id", "phone", "username", "name", "ad_source")
+_REGISTERS = (
+    "bsuid",
+    "wa_id",
+    "phone",
+    "username",
+    "name",
+    "ad_source",
+    "marketing_consent",
+    "utility_consent",
+)
 
 
 def milliseconds(event: Event) -> int:
@@ -30,6 +40,8 @@ def contact_facts(event: Event) -> ContactFacts:
     at = milliseconds(event)
     person = event.person
     facts: ContactFacts = {}
+    if isinstance(event, ConsentChanged):
+        return {f"{event.purpose}_consent": [event.state, at], "consent_changed_at": at}
     for name in ("bsuid", "wa_id", "phone"):
         value = getattr(person, name)
         if value:
@@ -63,8 +75,11 @@ def merge_contact_facts(left: ContactFacts, right: ContactFacts) -> ContactFacts
             merged[name] = register
     first = earliest_number(left.get("first_at"), right.get("first_at"))
     last = largest_number(left.get("last_inbound_at"), right.get("last_inbound_at"))
+    changed = largest_number(left.get("consent_changed_at"), right.get("consent_changed_at"))
     if first is not None:
         merged["first_at"] = first
     if last is not None:
         merged["last_inbound_at"] = last
+    if changed is not None:
+        merged["consent_changed_at"] = changed
     return merged

@@ -61,6 +61,9 @@ def contact_profile(facts: ContactFacts) -> ContactProfile:
         name=cut(value("name"), _NAME_LIMIT),
         ad_source=cut(value("ad_source"), _SUBJECT_LIMIT),
         last_inbound_at=_time(facts.get("last_inbound_at")),
+        marketing_consent=value("marketing_consent"),
+        utility_consent=value("utility_consent"),
+        consent_changed_at=_time(facts.get("consent_changed_at")),
     )
 
 

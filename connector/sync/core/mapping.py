@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -49,8 +49,13 @@ FACTS: Mapping[str, Fact] = {
 }
 """Every fact that a mapping may name."""
 
-RESERVED_FACTS = frozenset({"marketing_consent", "utility_consent", "consent_changed_at"})
-"""Facts of the consent ledger: their properties are the connector's own, and no mapping writes them."""
+LEDGER_FACTS: Mapping[str, Callable[[ContactProfile], str | datetime | None]] = {
+    "marketing_consent": lambda who: who.marketing_consent,
+    "utility_consent": lambda who: who.utility_consent,
+    "consent_changed_at": lambda who: who.consent_changed_at,
+}
+"""Facts of the consent ledger: their properties are the connector's own, written always, and by no mapping."""
+RESERVED_FACTS = frozenset(LEDGER_FACTS)
 
 
 class Format(StrEnum):
@@ -101,14 +106,17 @@ class ContactRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContactMapping:
-    """All properties of one CRM."""
+    """All properties of one CRM. `ledger`: property → the fact of the consent ledger that it holds."""
 
     rules: Sequence[ContactRule]
+    ledger: Mapping[str, str] = field(default_factory=dict)
 
     def always(self, profile: ContactProfile, *, key: str) -> dict[str, PropertyValue]:
         """What every write says. Unknown facts are left alone, or cleared where the rule says so."""
         values = _values((rule for rule in self.rules if not rule.only_new), profile, key)
-        return {rule.name: value for rule, value in values if value is not None or rule.clear}
+        said = {rule.name: value for rule, value in values if value is not None or rule.clear}
+        consent = {name: LEDGER_FACTS[fact](profile) for name, fact in self.ledger.items()}
+        return said | {name: value for name, value in consent.items() if value}
 
     def once(self, profile: ContactProfile, *, key: str) -> dict[str, PropertyValue]:
         """What is said when a record is made, and never again."""

@@ -32,7 +32,10 @@ def contact_part(
     node: yaml.Node | None, problems: Problems, *, over: Mapping[str, ContactMapping], built_in: bool = False
 ) -> dict[str, ContactMapping]:
     """The rules of every CRM. `over`: those that stand where the file says nothing."""
-    result = {crm: over.get(crm, ContactMapping(rules=())) for crm in TARGETS}
+    result = {
+        crm: over.get(crm, ContactMapping(rules=(), ledger=targets.ledger))
+        for crm, targets in TARGETS.items()
+    }
     for entry in entries(node, problems, what="contact") if node is not None else ():
         targets = TARGETS.get(entry.name)
         if targets is None:
@@ -75,7 +78,7 @@ def _laid_over(
                 problems.add(entry.line, f"{entry.name}: {reason}")
             spelled = targets.spelling.get(name, rule.name)
             rules[name] = replace(rule, name=spelled, line=0 if built_in else rule.line)
-    return ContactMapping(rules=tuple(rules.values()))
+    return ContactMapping(rules=tuple(rules.values()), ledger=targets.ledger)
 
 
 def _rule(entry: Entry, problems: Problems, targets: Targets) -> ContactRule | None:

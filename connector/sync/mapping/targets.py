@@ -42,6 +42,13 @@ class Targets:
         """One spelling a property: Salesforce does not tell upper from lower case."""
         return name.lower()
 
+    @property
+    def ledger(self) -> dict[str, str]:
+        """Property, as the CRM spells it → the fact of the consent ledger that it holds."""
+        return {
+            self.spelling.get(name, name): fact for name, fact in self.own.items() if fact in RESERVED_FACTS
+        }
+
     def reserved(self, name: str) -> str:
         """Why no mapping may write this property, "" when one may."""
         fact = self.own.get(self.canonical(name), "")
