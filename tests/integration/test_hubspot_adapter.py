@@ -16,6 +16,7 @@ from connector.crm.port import (
     Activity,
     ActivityChange,
     ActivityQuery,
+    CandidateContact,
     ContactHits,
     ContactProfile,
     ContactQuery,
@@ -391,3 +392,16 @@ async def test_a_search_that_is_refused_for_one_person_is_answered_for_the_other
         assert isinstance(bad, Later)
         assert isinstance(ana, ContactHits)
         assert [item.record_id for item in ana.candidates] == [known]
+
+
+async def test_a_record_is_read_by_its_id_as_who_it_is_today() -> None:
+    """Its phones and our key; a merged one is what it became, and what is not there is certainly not."""
+    async with open_world() as world:
+        one, other = await world.person(1), await world.person(2)
+        survivor = world.portal.merge_contacts({"primaryObjectId": one, "objectIdToMerge": other}).id
+        found, merged, absent = await world.crm.fetch_contacts([survivor, other, "999999"])
+        assert isinstance(found, CandidateContact)
+        assert isinstance(merged, CandidateContact)
+        assert (found.record_id, merged.record_id) == (survivor, survivor)
+        assert found.phones
+        assert absent is None

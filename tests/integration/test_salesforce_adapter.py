@@ -20,6 +20,7 @@ from connector.crm.port import (
     Activity,
     ActivityChange,
     ActivityQuery,
+    CandidateContact,
     ContactProfile,
     ContactUpsert,
     Gone,
@@ -690,3 +691,17 @@ async def test_the_setup_command_tells_what_to_do_next(packaged: str, code: int,
     assert process.returncode == code, text
     assert "Task.WA_Message_Id__c" in text
     assert says in text
+
+
+async def test_a_record_is_read_by_its_id(world: World) -> None:
+    """A Contact and a Lead with their phones, and what is not there is certainly not."""
+    contact = world.org.insert("Contact", {"LastName": "Souza", "MobilePhone": "+55 11 98765-4321"}, PERSON)
+    lead = world.org.insert(
+        "Lead", {"LastName": "Lima", "Company": "Lima", "Phone": "+55 11 98765-0000"}, PERSON
+    )
+    found = await world.crm.fetch_contacts([lead.id, contact.id, "003000000000000AAA"])
+    assert [one.phones if isinstance(one, CandidateContact) else one for one in found] == [
+        ("+55 11 98765-0000",),
+        ("+55 11 98765-4321",),
+        None,
+    ]
