@@ -76,8 +76,13 @@ async def measure(data_dir: Path) -> list[Line]:
         await world.stop("route")
         new = await world.time("sync-hubspot", schema="hubspot", done=lambda: world.is_synced("hubspot"))
         await world.stop("sync-hubspot")
+        searches = await _searches(world)
         lines.append(
-            Line(what="people new to HubSpot, looked up and written", figure=f"{new.rate:,.0f} a second")
+            Line(
+                what="people new to HubSpot, looked up and written; people a search",
+                figure=f"{new.rate:,.0f} a second; {PEOPLE / searches:.1f}",
+                reference=f"five searches a second are {5 * PEOPLE / searches:,.0f} people",
+            )
         )
 
         await world.post(rest)
@@ -129,6 +134,11 @@ async def _raw(world: BenchWorld, count: int) -> float:
 async def _calls(world: BenchWorld, sink: str) -> int:
     counts = await world.counts(sink)
     return sum(number for name, number in counts["calls"].items() if "batch" in name or "search" in name)
+
+
+async def _searches(world: BenchWorld) -> int:
+    counts = await world.counts("hubspot")
+    return sum(number for name, number in counts["calls"].items() if "search" in name)
 
 
 def _rate_line(what: str, work: Work, *, raw: float, inline: float) -> Line:

@@ -405,3 +405,32 @@ async def test_a_record_is_read_by_its_id_as_who_it_is_today() -> None:
         assert (found.record_id, merged.record_id) == (survivor, survivor)
         assert found.phones
         assert absent is None
+
+
+def _queries(count: int) -> list[ContactQuery]:
+    """People of the US."""
+    return [ContactQuery(key=str(n), phones=(f"1415555{n:04}",)) for n in range(count)]
+
+
+async def test_a_large_search_leaves_out_properties_that_nobody_uses() -> None:
+    """200 people take six searches while no record lacks our key and has a number in a WhatsApp property alone."""
+    async with open_world(search_limit=None) as world:
+        known = world.portal.contacts.create({"phone": "(415) 555-0007"}, PERSON).id
+        found = await world.crm.find_contacts(_queries(200))
+        assert [item.record_id for item in _candidates(found[7])] == [known]
+        assert not any(_candidates(hits) for index, hits in enumerate(found) if index != 7)
+        assert world.calls("*/contacts/search") == 6
+
+
+@pytest.mark.parametrize("name", ["whatsapp_phone", "hs_whatsapp_phone_number"])
+async def test_a_large_search_finds_who_is_in_a_whatsapp_property_alone(name: str) -> None:
+    """One record with its number there and nowhere else is enough for everybody to be searched there."""
+    async with open_world(search_limit=None) as world:
+        known = world.portal.contacts.create({name: "+14155550007"}, PERSON).id
+        found = await world.crm.find_contacts(_queries(60))
+        assert [item.record_id for item in _candidates(found[7])] == [known]
+
+
+def _candidates(hits: ContactHits | Later) -> Sequence[CandidateContact]:
+    assert isinstance(hits, ContactHits)
+    return hits.candidates

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 
 from connector.crm.hubspot.contact_search import search_bodies, searched_forms
@@ -163,21 +164,30 @@ def test_another_record_with_the_number_is_reported_only() -> None:
     assert [item.record_id for item in choice.candidates] == ["other"]
 
 
-@pytest.mark.parametrize("phone", ["5511987654321", "14155552671", "5491123456789", "97150123456"])
-def test_searches_fit_into_the_limits_and_name_everybody(phone: str) -> None:
-    """Bodies have at most 3,000 characters, 5 groups and values in lower case, with as many people as fit."""
-    import json
-
-    numbers = [str(int(phone) + number) for number in range(100)]
+@pytest.mark.parametrize(
+    ("phone", "people", "without"),
+    [
+        pytest.param("5511987654321", 12, 20, id="brazil"),
+        pytest.param("5215512345678", 12, 20, id="mexico"),
+        pytest.param("919876543210", 25, 40, id="india"),
+        pytest.param("14155552671", 25, 40, id="us"),
+        pytest.param("5491123456789", 10, 15, id="argentina"),
+        pytest.param("4915123456789", 22, 40, id="germany"),
+    ],
+)
+def test_searches_fit_into_the_limits_and_name_everybody(phone: str, people: int, without: int) -> None:
+    """A body has at most 3,000 characters and 5 groups, and as many people as fit; more of them by two properties."""
+    numbers = [str(int(phone) + number) for number in range(200)]
     queries = [ContactQuery(key=str(n), phones=phones_of(f"+{n}")) for n in numbers]
     bodies = search_bodies(queries)
-    assert all(len(json.dumps(body)) <= 3_000 for body in bodies)
+    assert all(len(orjson.dumps(body)) <= 3_000 for body in bodies)
     assert all(len(body["filterGroups"]) <= 5 for body in bodies)
     named = {
         value for body in bodies for group in body["filterGroups"] for value in group["filters"][0]["values"]
     }
     assert all(searched_forms(number) <= named for number in numbers)
-    assert len(bodies) <= 12
+    assert len(numbers) / len(bodies) >= people
+    assert len(numbers) / len(search_bodies(queries, verbatim=())) >= without
 
 
 def test_hits_go_to_those_they_may_be_for() -> None:

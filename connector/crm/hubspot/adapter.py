@@ -104,7 +104,7 @@ class HubSpot:
     async def find_contacts(
         self, queries: Sequence[ContactQuery], terms: Terms = NOW
     ) -> Sequence[ContactHits | Later]:
-        """≤ 100 people. Search lags some seconds behind writes."""
+        """≤ 250 people. Search lags some seconds behind writes."""
         try:
             return await self._search.find(queries, terms)
         except HubSpotRefusal as refusal:
