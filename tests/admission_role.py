@@ -31,7 +31,7 @@ async def admitting(world: OutboundWorld, kafka: KafkaSettings) -> AsyncIterator
                 await world.admission.handle(
                     [
                         Record(
-                            topic=CRM_TRIGGERS.name,
+                            topic=record.topic,
                             partition=record.partition,
                             offset=record.offset,
                             key=record.key,

@@ -16,6 +16,7 @@ from connector.cli.pause import pause_app, resume_app
 from connector.cli.run import run as run_command
 from connector.cli.sandbox import sandbox as sandbox_command
 from connector.cli.schemas import schemas as schemas_command
+from connector.cli.send import app as send_app
 from connector.cli.setup import app as setup_app
 from connector.cli.state import app as state_app
 from connector.cli.status import status as status_command
@@ -24,6 +25,7 @@ from connector.cli.topics import app as topics_app
 from connector.cli.trace import trace as trace_command
 from connector.cli.trigger import trigger as trigger_command
 from connector.cli.up import up as up_command
+from connector.cli.why import why as why_command
 from connector.errors import ConnectorError
 
 app = typer.Typer(
@@ -42,6 +44,8 @@ app.add_typer(state_app, name="state", rich_help_panel="Deploy")
 app.add_typer(setup_app, name="setup", rich_help_panel="Deploy")
 app.add_typer(mapping_app, name="mapping", rich_help_panel="Deploy")
 app.command("status", rich_help_panel="Operate")(status_command)
+app.add_typer(send_app, name="send", rich_help_panel="Operate")
+app.command("why", rich_help_panel="Operate")(why_command)
 app.command("trace", rich_help_panel="Operate")(trace_command)
 app.add_typer(templates_app, name="templates", rich_help_panel="Operate")
 app.add_typer(consent_app, name="consent", rich_help_panel="Operate")

@@ -17,6 +17,7 @@ from connector.state.offsets import Place
 from connector.state.standing import LogSpan
 
 _ASK_TIMEOUT = 15.0  # seconds
+_ENDS_TIMEOUT = 10.0
 _TAIL = 1000  # offsets at the end of a partition among which its last record is looked for
 _TAIL_TIMEOUT_MS = 2000
 
@@ -70,6 +71,18 @@ async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
     if not partitions:
         raise Transient(f"The topic {topic} is missing on the broker.", advice="run: connector topics create")
     return [TopicPartition(topic, partition) for partition in sorted(partitions)]
+
+
+async def log_ends(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> dict[Place, int]:
+    """Where each partition of these topics (full names) ends now; those that hold nothing are left out.
+
+    Raises `Transient` when a topic is missing, and within 10 s when the broker does not answer.
+    """
+    async with asyncio.timeout(_ENDS_TIMEOUT):
+        places = [place for topic in topics for place in await partitions_of(consumer, topic)]
+        begins = await consumer.beginning_offsets(places)
+        ends = await consumer.end_offsets(places)
+    return {Place(p.topic, p.partition): ends[p] for p in places if ends[p] > begins[p]}
 
 
 async def _spans(consumer: AIOKafkaConsumer, topic: str, *, grouped: bool) -> dict[Place, LogSpan]:

@@ -19,7 +19,7 @@ from connector.errors import ConnectorError
 from connector.settings import KafkaSettings
 from connector.state.database import Connection, transaction
 from connector.state.offsets import Place, load_offsets
-from connector.streams.log_view import log_reader, partitions_of
+from connector.streams.log_view import log_ends, log_reader
 from connector.sync.rest import rest
 from connector.telemetry.health import StageHealth
 from connector.topics import Topic
@@ -27,7 +27,6 @@ from connector.topics import Topic
 LOOK_EVERY = 0.5
 """Seconds; what is judged is at least so old, which is far below what the gate allows."""
 
-_ASK_TIMEOUT = 10.0
 _RECONNECT = 2.0
 _LOOKS_KEPT = 1_200
 
@@ -84,13 +83,7 @@ class LogWatch:
     async def _look(self, consumer: AIOKafkaConsumer) -> None:
         async with transaction(self._pool) as connection:
             at: datetime = await connection.fetchval("SELECT clock_timestamp()")
-        async with asyncio.timeout(_ASK_TIMEOUT):
-            places = [place for topic in self._topics for place in await partitions_of(consumer, topic)]
-            begins = await consumer.beginning_offsets(places)
-            ends = await consumer.end_offsets(places)
-        self._looks.append(
-            (at, {Place(p.topic, p.partition): ends[p] for p in places if ends[p] > begins[p]})
-        )
+        self._looks.append((at, await log_ends(consumer, self._topics)))
 
 
 def _passed(stored: Mapping[Place, int], ends: Mapping[Place, int]) -> bool:
