@@ -155,16 +155,8 @@ class DispatchWorld:
         """Somebody whom the identity role knows by a phone."""
         return await self.stages.introduce(who, phone=phone.lstrip("+"))
 
-    async def campaign(
-        self,
-        people: int,
-        *,
-        key: str = "k",
-        template: str = "order_shipped",
-        parameters: dict[str, Any] | None = None,
-        **fields: Any,
-    ) -> list[str]:
-        """Ask for a template to so many people, each known by their phone; the send ids."""
+    async def introduced(self, people: int) -> list[str]:
+        """So many people whom the identity role knows by their phone; the phones."""
         phones = [f"+1650555{place:04d}" for place in range(people)]
         contacts = [contact(phone) for phone in phones]
         async with self.pool.acquire() as connection:
@@ -180,6 +172,19 @@ class DispatchWorld:
                 [phone[1:] for phone in phones],
                 contacts,
             )
+        return phones
+
+    async def campaign(
+        self,
+        people: int,
+        *,
+        key: str = "k",
+        template: str = "order_shipped",
+        parameters: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> list[str]:
+        """Ask for a template to so many people, each known by their phone; the send ids."""
+        phones = await self.introduced(people)
         values = {"1": "Ana", "2": "#1"} if parameters is None else parameters
         requests = [
             request(
@@ -200,6 +205,7 @@ class DispatchWorld:
 
     async def agree(self, people: int, state: str = "granted") -> None:
         """These people agreed to marketing, or refused it."""
+        await self.introduced(people)
         await self.stages.trigger(
             *(
                 given(state, to=Recipient(phone=f"+1650555{place:04d}"), at=datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""The role `outbound`: three stages that fold, what looks for people and templates, the relay, the health port.
+"""The role `outbound`: three stages that fold, what looks for people and templates, the dispatcher, relay, health port.
 
 Several replicas share the stages' partitions; everything else is safe beside another replica by the locks it takes.
 """
@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from connector.crm.hubspot.adapter import HubSpot
+from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.quota import account_limits as hubspot_limits
 from connector.crm.port import ContactReads
 from connector.crm.quota import governed
@@ -22,6 +23,8 @@ from connector.outbound.admission import AdmissionStage
 from connector.outbound.announcements import STAGE
 from connector.outbound.consent.keywords import tables_with_own
 from connector.outbound.conversation import ConversationStage
+from connector.outbound.dispatch.log_watch import LogWatch
+from connector.outbound.dispatcher import run_dispatchers
 from connector.outbound.recipients import CrmName
 from connector.outbound.resolver import Resolver
 from connector.roles.parts import run_parts
@@ -43,9 +46,10 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     """
     keywords = tables_with_own(settings.outbound)
     queued, due, unknown, wanted = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
-    pool = await open_pool(
-        settings.database.url.get_secret_value(), size=settings.database.pool_size, application="outbound"
-    )
+    told = asyncio.Event()
+    # Three folds, the relay and the teller of outcomes hold one for long; the others come and go.
+    size = max(settings.database.pool_size, 12)
+    pool = await open_pool(settings.database.url.get_secret_value(), size=size, application="outbound")
     tables = StageHealth("outbound-tables")
     whole = Completeness(OUTBOUND, settings=settings.kafka, pool=pool, health=tables)
     admission = AdmissionStage(
@@ -55,10 +59,16 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         on_unknown=unknown.set,
         on_queued=queued.set,
     )
-    conversation = ConversationStage(pool, tables=keywords, on_queued=queued.set, on_told=due.set)
+    conversation = ConversationStage(pool, tables=keywords, on_queued=queued.set, on_told=told.set)
     account = AccountStage(pool, on_queued=queued.set, on_unknown=unknown.set, on_wanted=wanted.set)
     producer = DurableProducer(settings.kafka, client="connector-outbound-relay")
     stages = [(stage, StageHealth(stage.name)) for stage in (conversation, admission, account)]
+    announcing = DurableProducer(settings.kafka, client="connector-outbound-dispatcher")
+    dispatching, telling = StageHealth("outbound-dispatcher"), StageHealth("outbound-outcomes")
+    watching = StageHealth("outbound-log")
+    watch = LogWatch(
+        settings.kafka, list(OUTBOUND.sources.values()), schema=OUTBOUND.schema, pool=pool, health=watching
+    )
     relaying = StageHealth("outbound-relay")
     resolving, reading = StageHealth("outbound-resolver"), StageHealth("outbound-templates")
     accounts = settings.whatsapp.business_account_ids
@@ -72,7 +82,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         on_read=due.set,
     )
     try:
-        async with _crms(settings, stop=stop) as crms:
+        async with _crms(settings, stop=stop) as (crms, workflows):
             resolver = Resolver(
                 pool,
                 crms=crms,
@@ -91,23 +101,45 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
                 ),
                 resolver.run(wake=unknown, stop=stop),
                 sync.run(wake=wanted, stop=stop),
+                watch.run(stop=stop),
+                run_dispatchers(
+                    pool,
+                    settings,
+                    sender=announcing,
+                    tables=whole,
+                    view=watch,
+                    due=due,
+                    told=told,
+                    queued=queued.set,
+                    health=dispatching,
+                    outcomes_health=telling,
+                    hubspot=workflows,
+                    stop=stop,
+                ),
                 run_relay(pool, stage=STAGE, sender=producer, wake=queued, stop=stop, health=relaying),
                 serve_health(
                     settings.health,
-                    [*(health for _, health in stages), resolving, reading, relaying, tables],
+                    [
+                        *(health for _, health in stages),
+                        *(resolving, reading, dispatching, telling, watching, relaying, tables),
+                    ],
                     stop=stop,
                 ),
             )
     finally:
         await graph.close()
+        await announcing.stop()
         await producer.stop()
         await close_pool(pool)
 
 
 @asynccontextmanager
-async def _crms(settings: Settings, *, stop: asyncio.Event) -> AsyncIterator[dict[CrmName, ContactReads]]:
-    """The CRMs whose records can be asked for, each within its account's quota."""
+async def _crms(
+    settings: Settings, *, stop: asyncio.Event
+) -> AsyncIterator[tuple[dict[CrmName, ContactReads], HubSpotClient | None]]:
+    """The CRMs whose records can be asked for, each within its account's quota; and where workflows wait."""
     crms: dict[CrmName, ContactReads] = {}
+    workflows: HubSpotClient | None = None
     async with AsyncExitStack() as stack:
         if settings.hubspot.enabled:
             quota = await stack.enter_async_context(
@@ -116,6 +148,8 @@ async def _crms(settings: Settings, *, stop: asyncio.Event) -> AsyncIterator[dic
             hubspot = HubSpot(settings.hubspot, quota=quota)
             stack.push_async_callback(hubspot.close)
             crms["hubspot"] = hubspot
+            workflows = HubSpotClient(settings.hubspot, quota=quota)
+            stack.push_async_callback(workflows.close)
         if settings.salesforce.enabled:
             quota = await stack.enter_async_context(
                 governed(salesforce_limits(settings.salesforce), settings.database, stop=stop)
@@ -123,4 +157,4 @@ async def _crms(settings: Settings, *, stop: asyncio.Event) -> AsyncIterator[dic
             salesforce = Salesforce(settings.salesforce, quota=quota)
             stack.push_async_callback(salesforce.close)
             crms["salesforce"] = salesforce
-        yield crms
+        yield crms, workflows
