@@ -155,7 +155,7 @@ class World:
         """Records not yet folded and items not yet written; None when broker or database does not answer."""
         try:
             ends = await self._ends(WHATSAPP_UPDATES, CONVERSATION_EVENTS)
-            connection = await asyncpg.connect(self.deployment.stack.database_url, timeout=5)
+            connection = await asyncpg.connect(self.deployment.stack.database_url, timeout=30)
             try:
                 owed = ends[WHATSAPP_UPDATES.name] - await _folded(connection, "identity")
                 owed += int(await connection.fetchval("SELECT count(*) FROM shared.outgoing"))
@@ -170,7 +170,7 @@ class World:
 
     async def waiting(self, sink: str) -> int:
         """Items that wait for a CRM."""
-        connection = await asyncpg.connect(self.deployment.stack.database_url, timeout=5)
+        connection = await asyncpg.connect(self.deployment.stack.database_url, timeout=30)
         try:
             return int(await connection.fetchval(_WAITING.format(sink=sink)))
         finally:
@@ -179,7 +179,7 @@ class World:
     async def progress(self, role: str) -> int | None:
         """Offsets that a role has folded; None when the database does not answer."""
         try:
-            connection = await asyncpg.connect(self.deployment.stack.database_url, timeout=5)
+            connection = await asyncpg.connect(self.deployment.stack.database_url, timeout=30)
             try:
                 return await _folded(connection, _SCHEMAS[role])
             finally:
