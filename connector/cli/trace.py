@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from connector.cli.operator import database
+from connector.cli.operator import database, moment
 from connector.cli.output import JsonOption, err, out, print_json, print_table
+from connector.cli.why import show_send
 
 if TYPE_CHECKING:
     from connector.recovery.trace import ContactTrace, MessageTrace
 
 
 def trace(
-    wamid: Annotated[str | None, typer.Argument(help="The WhatsApp message id, wamid.…")] = None,
+    wamid: Annotated[
+        str | None, typer.Argument(help="A WhatsApp message id, wamid.…, or a send id, trg_….")
+    ] = None,
     contact: Annotated[
         str | None,
         typer.Option(
@@ -29,7 +32,7 @@ def trace(
 ) -> None:
     """Show where a message was received, whose it is, and what each CRM should say and was told."""
     if (wamid is None) == (contact is None):
-        raise typer.BadParameter("give a wamid, or --contact PHONE|BSUID")
+        raise typer.BadParameter("give a wamid or a send id, or --contact PERSON")
     message = asyncio.run(_message(wamid)) if wamid is not None else None
     person = asyncio.run(_contact(contact)) if contact is not None else None
     if message is None and person is None:
@@ -65,8 +68,17 @@ async def _contact(name: str) -> ContactTrace | None:
 
 
 def _show_message(found: MessageTrace) -> None:
+    from connector.recovery.sends import WAITING
+
     out.print(f"[bold]{found.wamid}[/]")
-    if found.received:
+    if found.send:
+        show_send(found.send)
+        verdict = found.send.judged
+        out.print(
+            f"judged     {f'{moment(verdict.at)}: {verdict.explain()}' if verdict else 'not yet'}",
+            markup=False,
+        )
+    elif found.received:
         place = found.received
         out.print(
             f"received   {place.at:%Y-%m-%d %H:%M:%S.%f} UTC  {place.topic}/{place.partition}/{place.offset}"
@@ -82,7 +94,9 @@ def _show_message(found: MessageTrace) -> None:
             f"           record {sink.record_id or '-'} on contact record {sink.contact_record_id or '-'}"
         )
         out.print(f"           status {sink.status}; text: {sink.text}", markup=False)
-    if not found.sinks:
+    if found.send:
+        out.print(f"next: connector why {found.send.send_id}", markup=False)
+    if not found.sinks and not (found.send and found.send.state in WAITING):
         out.print("crm        no sync role has folded it yet: look at its lag (/readyz of sync-hubspot)")
 
 
@@ -114,3 +128,13 @@ def _show_contact(found: ContactTrace) -> None:
             for sink in item.sinks
         ],
     )
+    if found.sends:
+        out.print()
+        print_table(
+            ["asked (UTC)", "send", "template", "state", "why"],
+            [
+                [f"{item.requested_at:%m-%d %H:%M:%S}", item.send_id, item.template, item.state, item.reason]
+                for item in found.sends
+            ],
+        )
+        out.print(f"next: connector why {found.sends[-1].send_id}", markup=False)

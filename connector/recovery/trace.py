@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from connector.recovery.adoptions import AdoptionTrace, adoptions_of, held_because
+from connector.recovery.sends import SendTrace, send_of_message, send_trace, sends_of
 from connector.state.database import Connection
 from connector.sync.core.desired import BODY_LIMIT, activity_status, contact_profile, cut
 from connector.sync.core.rendering import render
@@ -44,12 +45,13 @@ class SinkTrace:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MessageTrace:
-    """One message on its way."""
+    """One message on its way. `send`: what was asked for, of one that we sent or were not allowed to."""
 
     wamid: str
     contact_id: UUID | None
     received: Received | None
     sinks: Sequence[SinkTrace]
+    send: SendTrace | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,13 +64,17 @@ class ContactTrace:
     records: Sequence[SinkTrace]
     adoptions: Sequence[AdoptionTrace]
     messages: Sequence[MessageTrace]
+    sends: Sequence[SendTrace]
 
 
-async def trace_message(connection: Connection, wamid: str) -> MessageTrace | None:
-    """One message by its wamid; None when no stage has ever seen it."""
+async def trace_message(connection: Connection, name: str) -> MessageTrace | None:
+    """One message by its wamid, or by the id of the send that it came of; None when no stage has ever seen it."""
+    send = await send_trace(connection, name) or await send_of_message(connection, name)
+    # What was never sent stands on the timelines under the send's own id.
+    wamid = name if send is None else send.wamid or f"send:{send.send_id}"
     received = await connection.fetchrow("SELECT * FROM identity.messages WHERE wamid = $1", wamid)
     sinks = []
-    contact_id: UUID | None = received["contact_id"] if received else None
+    contact_id: UUID | None = received["contact_id"] if received else send.contact_id if send else None
     for sink in SINKS:
         row = await connection.fetchrow(
             f"SELECT a.*, c.record_id AS contact_record FROM {sink}.activities a "  # noqa: S608 - sink is ours
@@ -78,7 +84,7 @@ async def trace_message(connection: Connection, wamid: str) -> MessageTrace | No
         if row is not None:
             sinks.append(_activity(sink, row))
             contact_id = row["contact_id"] or contact_id
-    if received is None and not sinks:
+    if received is None and not sinks and send is None:
         return None
     return MessageTrace(
         wamid=wamid,
@@ -93,6 +99,7 @@ async def trace_message(connection: Connection, wamid: str) -> MessageTrace | No
             event_id=received["first_event_id"],
         ),
         sinks=sinks,
+        send=send,
     )
 
 
@@ -140,6 +147,7 @@ async def trace_contact(connection: Connection, contact_id: UUID, *, limit: int 
         records=records,
         adoptions=adoptions,
         messages=[message for message in messages if message is not None],
+        sends=await sends_of(connection, everybody, limit=limit),
     )
 
 

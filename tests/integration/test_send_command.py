@@ -59,6 +59,11 @@ async def test_a_send_is_shown_until_it_left_and_its_key_sends_once(
     for said in ("by olga (cli)", "It may be sent", "Did the person say stop?", send["wamid"]):
         assert said in out
 
+    traced = await operator.json("trace", send["wamid"])
+    assert (traced["send"]["send_id"], traced["contact_id"]) == (asked["send_id"], send["contact_id"])
+    person = await operator.json("trace", "--contact", ANA)
+    assert [(item["send_id"], item["state"]) for item in person["sends"]] == [(asked["send_id"], "accepted")]
+
 
 async def test_a_stop_is_the_answer_before_and_after(operator: Operator, world: DispatchWorld) -> None:
     """Asked beforehand nothing is written; asked for, the send is blocked with the same sentence, and never leaves."""
@@ -78,6 +83,9 @@ async def test_a_stop_is_the_answer_before_and_after(operator: Operator, world: 
         code, out, _ = await operator.run("send", ANA, *ORDER)
     assert (code, sentence in out) == (1, True)
     assert await world.states() == {"blocked": 1}
+    (row,) = await world.stages.fetch("SELECT send_id FROM outbound.sends")
+    code, out, _ = await operator.run("trace", row["send_id"])
+    assert (code, sentence in out, f"connector why {row['send_id']}" in out) == (0, True, True)
     assert not world.sent
 
 
