@@ -97,6 +97,8 @@ class DispatchWorld:
     view: View = field(default_factory=View)
     health: StageHealth = field(default_factory=lambda: StageHealth("outbound-dispatcher"))
     told: asyncio.Event = field(default_factory=asyncio.Event)
+    whatsapp_url: str = ""
+    """Another simulator than `server`, where a process of its own is wanted."""
     _folded: int = 0
     _apis: list[CloudApi] = field(default_factory=list)
 
@@ -110,7 +112,7 @@ class DispatchWorld:
         return Settings(
             database=DatabaseSettings(url=SecretStr(self.url)),
             whatsapp=WhatsAppSettings(
-                base_url=self.server.whatsapp_url, access_token=SecretStr(ACCESS_TOKEN)
+                base_url=self.whatsapp_url or self.server.whatsapp_url, access_token=SecretStr(ACCESS_TOKEN)
             ),
             outbound=self.outbound,
         )
