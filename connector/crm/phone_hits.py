@@ -9,6 +9,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+import phonenumbers
+
 from connector.crm.port import CandidateContact, ContactQuery
 
 TAIL = 8
@@ -19,6 +21,20 @@ digit that Brazil, Mexico and Argentina put in, is among them."""
 def tail(phone: str) -> str:
     """The last digits of a number."""
     return phone[-TAIL:]
+
+
+def written_forms(phone: str) -> list[str]:
+    """How people and programs usually write a number of these digits, where nothing but equality can be asked for."""
+    forms = [f"+{phone}", phone]
+    try:
+        number = phonenumbers.parse(f"+{phone}")
+    except phonenumbers.NumberParseException:
+        return forms
+    forms += [
+        phonenumbers.format_number(number, style)
+        for style in (phonenumbers.PhoneNumberFormat.INTERNATIONAL, phonenumbers.PhoneNumberFormat.NATIONAL)
+    ]
+    return list(dict.fromkeys((*forms, *("".join(filter(str.isdigit, form)) for form in forms))))
 
 
 def attribute(

@@ -53,6 +53,9 @@ _POLL = 0.5  # seconds; new people of other replicas, and a wake that came betwe
 _LOOK_AGAIN_EVERY = 60.0  # seconds
 _HELD_RETRY = 5.0  # seconds
 _LONGEST_WAIT = 300.0  # seconds between look-ups of somebody of whom the CRM does not tell
+_ASKED_IN_VAIN = (
+    10  # look-ups of somebody of whom the CRM did not tell, until they are made without an answer
+)
 _OLDEST_SHARE = 5  # every so many look-ups starts at the oldest, so that nobody waits for ever
 _UNREPORTED = (Outcome.NONE, Outcome.OURS)
 
@@ -213,7 +216,7 @@ class Lookups:
                 priority=min(person.priority for person in people),
                 check=lambda: lease.must_outlast(self._crm.request_timeout),
             )
-            found = await self._crm.find_contacts([person.query for person in people], terms)
+            found = await self._asked(people, terms)
         except ConnectorError as error:
             metrics.CRM_CALLS.labels(self._crm.name, type(error).__name__).inc()
             self._failures += 1
@@ -229,13 +232,35 @@ class Lookups:
             # A name of its own: writes that pass say nothing about searches.
             self._health.waiting(f"{self._crm.name} search", reason=error.message, advice=error.advice)
             return None
-        if len(found) != len(people):
-            raise AssertionError(f"{self._crm.name} answered {len(found)} results for {len(people)} people")
         metrics.CRM_CALLS.labels(self._crm.name, "ok").inc()
         self._failures = 0
         self._health.recovered(f"{self._crm.name} search")
         self._health.line_resumed()
         return found
+
+    async def _asked(self, people: Sequence[_Person], terms: Terms) -> Sequence[ContactHits | Later]:
+        """What the CRM answers; of those of whom it never tells, that they may be there. They are made then.
+
+        Raises the connector's errors; an answer that no adapter has met is a failure like any other, and shown.
+        """
+        try:
+            found = await self._crm.find_contacts([person.query for person in people], terms)
+            if len(found) != len(people):
+                raise AssertionError(f"{len(found)} results for {len(people)} people")
+        except ConnectorError:
+            raise
+        except Exception as error:
+            log.exception("an answer of the CRM is not understood", sink=self._crm.name)
+            raise Transient(
+                f"{self._crm.name} answered a search with what is not understood ({type(error).__name__}).",
+                advice="look at the log for the place, and report it",
+            ) from error
+        return [
+            ContactHits(candidates=(), complete=False)
+            if isinstance(hits, Later) and person.attempts >= _ASKED_IN_VAIN
+            else hits
+            for person, hits in zip(people, found, strict=True)
+        ]
 
     async def _claim(self, connection: Connection) -> tuple[list[_Person], datetime | None]:
         """Lease people whose number was not searched for: first who waits for it, then who is written already."""

@@ -7,6 +7,7 @@ import pytest
 from connector.crm.port import Gone, Later, Refused
 from connector.crm.salesforce.failures import (
     SalesforceRefusal,
+    SetupLacking,
     call_failure,
     row_failure,
     row_result,
@@ -24,8 +25,8 @@ def _error(code: str, message: str = "m") -> list[dict[str, str]]:
         pytest.param(500, _error("UNKNOWN_EXCEPTION"), Uncertain, id="500"),
         pytest.param(502, "<html>", Uncertain, id="502-page"),
         pytest.param(503, _error("SERVER_UNAVAILABLE"), Uncertain, id="503"),
-        pytest.param(400, _error("INVALID_FIELD"), Terminal, id="missing-field"),
-        pytest.param(404, _error("NOT_FOUND"), Terminal, id="missing-key"),
+        pytest.param(400, _error("INVALID_FIELD"), SetupLacking, id="missing-field"),
+        pytest.param(404, _error("NOT_FOUND"), SetupLacking, id="missing-key"),
         pytest.param(403, _error("API_CURRENTLY_DISABLED"), Terminal, id="no-api"),
         pytest.param(403, _error("SOMETHING_ELSE"), Terminal, id="forbidden"),
         pytest.param(400, _error("UNABLE_TO_LOCK_ROW"), Transient, id="locked"),

@@ -29,6 +29,7 @@ _NO_POLICY = (10.0, 600.0)
 _MIGRATION_STATUS = 477  # the portal moves between data centres; Retry-After in seconds, up to 24 h
 _LOCKED_STATUS = 423  # "wait at least two seconds"
 _UNREACHABLE = {408, 500, 502, 503, 504, 520, 521, 522, 523, 524, 530}
+_NOT_IMPLEMENTED = 501  # no answer of HubSpot's own: whoever answers has no such endpoint, and did nothing
 
 # What a batch endpoint answers when something is wrong with the inputs. Any other 4xx is about the endpoint itself.
 _ABOUT_CONTENT = frozenset({400, 409, 413, 414, 422})
@@ -147,7 +148,7 @@ def call_failure(status: int, body: Any, headers: Mapping[str, str], *, writes: 
             "HubSpot moves this account to another data centre.",
             retry_after=read_retry_after(headers, longest=_DAY) or 60.0,
         )
-    if status in _UNREACHABLE or status >= 500:
+    if status != _NOT_IMPLEMENTED and (status in _UNREACHABLE or status >= 500):
         text = f"HubSpot answered {status}: {message}"
         return Uncertain(text) if writes else Transient(text)
     if (absent := absent_property(said)) is not None:

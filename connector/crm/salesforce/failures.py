@@ -97,6 +97,14 @@ class SalesforceRefusal(Exception):
         return kind_of(self.code)
 
 
+class SetupLacking(Terminal):
+    """Fields, objects or permissions of ours are missing. `said`: Salesforce's words, which may hold personal data."""
+
+    def __init__(self, message: str, *, advice: str, said: str) -> None:
+        super().__init__(message, advice=advice)
+        self.said = said
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowFailure:
     """One record of a call was refused. `fields`: those Salesforce blames."""
@@ -130,7 +138,7 @@ def call_failure(status: int, content: Any, headers: Mapping[str, str], *, write
     if kind is Kind.LATER:
         return Transient(f"Salesforce is busy ({code}): {message}")
     if kind in (Kind.SETUP, Kind.STOPPED) or status == 403:
-        return _terminal(kind, code or str(status), message)
+        return _terminal(kind, code or str(status), said)
     return SalesforceRefusal(status=status, code=code or f"status_{status}", message=said)
 
 
@@ -172,7 +180,7 @@ def refused(failure: RowFailure) -> Refused:
 
 def refuse_all(failure: RowFailure) -> Terminal:
     """What every record of a call was refused for, when the org's set-up is to blame."""
-    return _terminal(failure.kind, failure.code, readable(failure.message))
+    return _terminal(failure.kind, failure.code, failure.message)
 
 
 def as_connector_error(error: Exception) -> ConnectorError:
@@ -193,11 +201,11 @@ def _is_race(failure: RowFailure, keys: Sequence[str]) -> bool:
     )
 
 
-def _terminal(kind: Kind, code: str, message: str) -> Terminal:
-    advice = SETUP_ADVICE if kind is Kind.SETUP else "ask the org's admin; the writer tries again by itself"
-    return Terminal(
-        f"Salesforce refuses ({code}): {message}. What waits stays in the database.", advice=advice
-    )
+def _terminal(kind: Kind, code: str, said: str) -> Terminal:
+    message = f"Salesforce refuses ({code}): {readable(said)}. What waits stays in the database."
+    if kind is Kind.SETUP:
+        return SetupLacking(message, advice=SETUP_ADVICE, said=said)
+    return Terminal(message, advice="ask the org's admin; the writer tries again by itself")
 
 
 def _limit(message: str, headers: Mapping[str, str]) -> LimitReached:
