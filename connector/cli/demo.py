@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from connector.cli.demo_sends import Workflows, documents, show_sends
 from connector.cli.output import JsonOption, err, out, print_json
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ async def _demo(data_dir: Path, *, as_json: bool) -> int:
     _empty(data_dir)
     deployment = LocalDeployment(
         data_dir,
-        roles=["ingress", "route", "sync-hubspot", "sync-salesforce"],
+        roles=["ingress", "route", "sync-hubspot", "sync-salesforce", "outbound"],
         sandbox=SandboxOptions(hubspot={"burst_limit": 190}),
         env={"CONNECTOR_LOG__FORMAT": "json"},
         say=say,
@@ -115,6 +116,7 @@ async def _play(deployment: LocalDeployment, played: Story, *, say: Say) -> dict
     async with (
         httpx.AsyncClient(base_url=deployment.hubspot_url, timeout=10) as hubspot,
         httpx.AsyncClient(base_url=deployment.salesforce_url, timeout=10) as salesforce,
+        httpx.AsyncClient(base_url=deployment.whatsapp_url, timeout=10) as whatsapp,
         sender,
     ):
         crms = [
@@ -143,8 +145,17 @@ async def _play(deployment: LocalDeployment, played: Story, *, say: Say) -> dict
         await sender.deliver(played.crowd)
         deadline = time.monotonic() + _SETTLE_TIMEOUT
         found = {crm.name: await _settled(crm, played, sender, deadline=deadline) for crm in crms}
+        workflows = Workflows(
+            deployment,
+            hubspot=hubspot,
+            whatsapp=whatsapp,
+            crms={crm.name: crm.records for crm in crms},
+            say=say,
+        )
+        sends = await workflows.play()
     return {
-        "passed": all(result["passed"] for result in found.values()),
+        "passed": all(result["passed"] for result in found.values()) and all(item.passed for item in sends),
+        "sends": documents(sends),
         "updates_sent": sum(entry.posts for entry in sender.journal.deliveries.values()),
         "distinct_updates": len(sender.journal.deliveries),
         "people": len(played.expected.people),
@@ -229,13 +240,14 @@ def _show(summary: Mapping[str, Any], data_dir: Path) -> None:
             f"  misplaced         {found['misplaced']}, wrong status {found['wrong_statuses']}\n"
             f"  webhook → CRM     first {found['first_activity_seconds']} s, p95 {found['p95_seconds']} s"
         )
+    show_sends(summary["sends"])
     if summary["passed"]:
         out.print(
             "\nEverything is stopped again. next: make up starts such a stack and keeps it running, for connector "
-            "trigger, trace and status"
+            "trigger, send, why, trace and status"
         )
     else:
         err.print(
-            f"\nsomething is missing or doubled: see --json for details and {data_dir / 'logs'} for the roles' logs"
+            f"\nsomething is missing, doubled or not as it should be: see --json for details and {data_dir / 'logs'} for the roles' logs"
         )
     sys.stdout.flush()

@@ -223,3 +223,23 @@ def test_amendments_name_the_number_and_the_person_even_when_nothing_else_is_kno
         amended(MessageRevoked).model_copy(update={"person": Person(bsuid="US.1")}),
     )
     assert activity_view(facts, layout=LAYOUT).subject == "WhatsApp message from US.1"
+
+
+def test_a_template_reads_as_the_person_read_it() -> None:
+    """Its words are the message; which template it was stands under the line, and why it was not sent, in our words."""
+    event = message(
+        "m",
+        "ana",
+        direction="outbound",
+        message_type="template",
+        text="Hi Ana, #7 is on its way.\n[Track: https://shop.example/7]",
+        content={"template": {"name": "order_shipped", "language": "pt_BR"}},
+        errors=[{"title": "Not sent", "message": "It is not sent: they opted out."}],
+    )
+    body = activity_view(message_facts(event), layout=LAYOUT).body
+    text, _, below = body.partition("\n—\n")
+    assert text.split("\n") == ["Hi Ana, #7 is on its way.", "[Track: https://shop.example/7]"]
+    assert "Template: order_shipped (pt_BR)" in below
+    assert "Not sent: It is not sent: they opted out." in below
+    assert lines("template", {"name": "order_shipped"}) == ["Template: order_shipped"]
+    assert lines("template", ["of another shape"]) == ["A template"]

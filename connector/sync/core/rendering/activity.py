@@ -22,6 +22,7 @@ from connector.sync.core.rendering.parts import Part, Version
 from connector.sync.core.rendering.reactions import reaction, reaction_lines, speaker
 from connector.sync.core.rendering.surroundings import ad_lines, channel_line, own_line, reply_lines
 from connector.sync.core.rendering.system import system
+from connector.sync.core.rendering.template import template
 from connector.sync.core.rendering.unknown import unknown
 from connector.sync.core.rendering.unsupported import error_lines, unsupported
 from connector.sync.core.rendering.wording import joined, one_line, sentence
@@ -184,6 +185,7 @@ _FAMILIES: dict[str, Callable[[Version], Part]] = {
     "interactive": interactive,
     "button": template_button,
     "order": order,
+    "template": template,
     "reaction": reaction,
     "edit": edit_of_nothing,
     "revoke": deletion_of_nothing,

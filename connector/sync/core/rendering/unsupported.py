@@ -40,10 +40,17 @@ def unsupported(version: Version) -> Part:
     return Part(label="unsupported message", lines=[said])
 
 
+_NOT_SENT = "Not sent"
+"""The title of our own reasons: a send that was blocked, or refused for good (outbound/dispatch/telling.py)."""
+
+
 def error_lines(errors: Iterable[Any]) -> Iterator[str]:
-    """Meta's reasons: code and the fullest text that came with it."""
+    """Meta's reasons: code and the fullest text that came with it. Ours: why it was not sent."""
     for item in errors:
         error = as_object(item)
+        if error.get("title") == _NOT_SENT:
+            yield joined(_NOT_SENT, one_line(error.get("message"), limit=1_000), by=": ")
+            continue
         title = one_line(error.get("title") or error.get("message"))
         details = one_line(as_object(error.get("error_data")).get("details"))
         told = details if details.startswith(title) else joined(title, details, by=": ")
