@@ -79,6 +79,9 @@ class DatabaseSettings(_Group):
     """postgresql://user:password@host:port/database"""
     pool_size: int = Field(default=8, ge=1)
     """Connections a process may hold."""
+    keep_days: Literal[0] | Annotated[int, Field(ge=60)] = 0
+    """Days after which the roles forget rows that nothing asks for any more (docs/architecture.md); messages written to
+    a CRM no sooner than the log does. 0: never. At least 60: Meta redelivers for 7 days, its statuses come for 30."""
 
 
 class IngressSettings(_Group):

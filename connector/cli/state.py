@@ -98,6 +98,56 @@ async def _retry(sink: str, cause: str | None) -> tuple[int, int, Sequence[Refus
             await connection.close()
 
 
+@app.command("prune")
+def prune(
+    older_than: Annotated[
+        int | None,
+        typer.Option(min=60, help="Days to keep; default: CONNECTOR_DATABASE__KEEP_DAYS."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be forgotten.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Forget rows that nothing asks for any more, in short transactions beside running roles. Repeating is harmless.
+
+    Messages that a CRM has are kept at least as long as the log keeps them; consent and sends are always kept.
+    """
+    from connector.settings import load_settings
+
+    settings = load_settings()
+    days = older_than or settings.database.keep_days
+    if not days:
+        raise typer.BadParameter("give --older-than DAYS, or set CONNECTOR_DATABASE__KEEP_DAYS")
+    rows = asyncio.run(_prune(settings, days, dry_run=dry_run))
+    if as_json:
+        print_json({"dry_run": dry_run, "tables": rows})
+        return
+    print_table(
+        ["table", "kept for days", "rows that would go" if dry_run else "rows forgotten"],
+        [[row["table"], row["kept_days"], f"{row['rows']:,}"] for row in rows],
+    )
+    out.print(
+        "Nothing was changed. next: the same without --dry-run"
+        if dry_run
+        else "Done. PostgreSQL's autovacuum makes the room free for new rows"
+    )
+
+
+async def _prune(settings: Settings, days: int, *, dry_run: bool) -> list[dict[str, Any]]:
+    from connector.roles.tables import ALL_TABLES
+    from connector.state.database import close_pool, open_pool
+    from connector.state.pruning import kept_days, prune, rules_of
+
+    rules = [rule for tables in ALL_TABLES for rule in rules_of(tables.schema)]
+    pool = await open_pool(settings.database.url.get_secret_value(), size=1, application="state prune")
+    try:
+        gone = await prune(pool, rules, days=days, dry_run=dry_run)
+    finally:
+        await close_pool(pool)
+    return [
+        {"table": rule.name, "kept_days": kept_days(rule, days), "rows": gone[rule.name]} for rule in rules
+    ]
+
+
 @app.command("rebuild")
 def rebuild(
     role: Annotated[

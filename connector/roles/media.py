@@ -15,6 +15,7 @@ from connector.roles.parts import run_parts
 from connector.roles.tables import MEDIA
 from connector.settings import Settings
 from connector.state.database import close_pool, open_pool
+from connector.state.pruning import tend_pruning
 from connector.streams.completeness import Completeness
 from connector.streams.harness import run_stage
 from connector.telemetry.health import StageHealth, serve_health
@@ -53,6 +54,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
             whole.watch(stop=stop),
             run_stage(stage, settings, stop=stop, health=health, completeness=whole),
             fetcher.run(),
+            tend_pruning(pool, schema=MEDIA.schema, days=settings.database.keep_days, stop=stop),
             serve_health(settings.health, [health, fetching, tables], stop=stop),
         )
     finally:

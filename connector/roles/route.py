@@ -19,6 +19,7 @@ from connector.roles.tables import IDENTITY
 from connector.settings import Settings
 from connector.state.database import Connection, close_pool, open_pool
 from connector.state.offsets import Place
+from connector.state.pruning import tend_pruning
 from connector.state.standing import LogSpan
 from connector.streams.completeness import Completeness
 from connector.streams.harness import run_stage
@@ -61,6 +62,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
             run_stage(introductions, settings, stop=stop, health=introductions_health, completeness=whole),
             run_relay(pool, stage=stage.name, sender=producer, wake=wake, stop=stop, health=relay_health),
             tend_parked(pool, days=settings.identity.parked_days, stop=stop),
+            tend_pruning(pool, schema=IDENTITY.schema, days=settings.database.keep_days, stop=stop),
             serve_health(
                 settings.health,
                 [health, history_health, introductions_health, relay_health, tables_health],

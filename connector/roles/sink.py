@@ -16,6 +16,7 @@ from connector.roles.parts import run_parts
 from connector.roles.tables import sink_tables
 from connector.settings import Settings
 from connector.state.database import close_pool, open_pool
+from connector.state.pruning import tend_pruning
 from connector.streams.completeness import Completeness
 from connector.streams.harness import run_stage
 from connector.streams.producer import DurableProducer
@@ -105,6 +106,7 @@ async def run_sink(
             write(),
             wake.listen(url, crm.name, stop=stop),
             run_relay(pool, stage=name, sender=producer, wake=queued, stop=stop, health=relaying),
+            tend_pruning(pool, schema=crm.name, days=settings.database.keep_days, stop=stop),
             serve_health(settings.health, [health, writing, relaying, tables], stop=stop),
         )
     finally:

@@ -71,6 +71,7 @@ class SinkTables:
             events,
             contacts=contacts,
             activities=activities,
+            forgotten=await self._forgotten(connection, wamids - activities.keys()),
             now=now,
             replay=replay,
             keep_deleted_text=self.keep_deleted_text,
@@ -106,6 +107,17 @@ class SinkTables:
         if any(row["contact_id"] and row["contact_id"] not in contacts for row in rows):
             raise _overtaken()
         return {row["wamid"]: _activity_state(row) for row in rows}
+
+    async def _forgotten(self, connection: Connection, wamids: set[str]) -> set[str]:
+        """Messages that the CRM has and the tables had; asked after their rows, which go in the same transaction."""
+        if not wamids:
+            return set()
+        rows = await connection.fetch(
+            f"SELECT w.wamid FROM unnest($1::text[]) AS w (wamid) JOIN {self.schema}.forgotten f "  # noqa: S608
+            "ON f.message = hashtextextended(w.wamid, 0)",
+            list(wamids),
+        )
+        return {row["wamid"] for row in rows}
 
     async def _store_contacts(self, connection: Connection, states: Sequence[ContactState]) -> None:
         new = sorted((state for state in states if not state.stored), key=lambda state: state.contact_id)

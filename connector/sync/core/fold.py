@@ -7,7 +7,7 @@ that was seen before changes nothing, so nothing is written to the CRM again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -118,12 +118,14 @@ def fold(
     contacts: Mapping[UUID, ContactState],
     activities: Mapping[str, ActivityState],
     now: datetime,
+    forgotten: Collection[str] = (),
     replay: bool = False,
     keep_deleted_text: bool = False,
     holds: HoldRules | None = None,
 ) -> FoldResult:
     """Fold a batch. `contacts` holds every contact that is named, with the targets of its redirects.
 
+    What is said of a message in `forgotten` changes its person only: it was written, and its facts are known no more.
     Of a message that its author deleted the facts keep no text, unless `keep_deleted_text`.
     """
     people = dict(contacts)
@@ -156,6 +158,8 @@ def fold(
 
     changed_messages: list[ActivityState] = []
     for wamid, news in messages.items():
+        if wamid in forgotten:
+            continue
         known = activities.get(wamid, ActivityState(wamid=wamid))
         facts = _merge_versions(known.facts, news.facts)
         if not keep_deleted_text:
