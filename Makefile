@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench storm chaos up lock schemas clean
+.PHONY: help demo test check bench soak storm chaos up lock schemas clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ check: $(STAMP) ## Lint, types, import contracts, generated files
 
 bench: $(STAMP) ## Measure against references and bars, and write docs/performance.md
 	@$(BIN)/python tests/bench/run_bench.py
+
+soak: $(STAMP) ## Play a million updates (SOAK_EVENTS), watch memory and growth, and write its part of docs/performance.md
+	@$(BIN)/python tests/bench/soak.py
 
 storm: $(STAMP) ## Post 10,000 damaged webhooks and judge what became of them
 	@$(BIN)/python tests/storm.py --count 10000

@@ -12,12 +12,12 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench_world import CALLS_IN_FLIGHT, BenchWorld, RoleProcess, Work, bench_world
 from live_load import percentile, post_paced
+from performance_page import BENCH, MEGABYTE, Line, table, write_section
 from references import inline_way, raw_loop
 
 from connector.sandbox.audit import audit, hubspot_records, salesforce_records
@@ -27,24 +27,6 @@ from connector.sandbox.whatsapp.payloads import Update
 UPDATES = int(os.environ.get("BENCH_UPDATES", "20000"))
 PEOPLE = max(1, UPDATES // 20)
 _QUOTA, _QUOTA_WINDOW = 190, 10.0
-_MEGABYTE = 1024 * 1024
-_PAGE = Path("docs/performance.md")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One figure. `met` None: it has no bar."""
-
-    what: str
-    figure: str
-    reference: str = ""
-    bar: str = ""
-    met: bool | None = None
-
-    def row(self) -> str:
-        """Its row of the table."""
-        verdict = "" if self.met is None else "met" if self.met else "missed"
-        return f"| {self.what} | {self.figure} | {self.reference} | {self.bar} | {verdict} |"
 
 
 def _split(expected: Conversations) -> tuple[tuple[Update, ...], tuple[Update, ...]]:
@@ -266,22 +248,18 @@ async def _quota(world: BenchWorld) -> Line:
 
 
 def _memory(role: str) -> Line:
-    rss = RoleProcess(role).rss / _MEGABYTE
+    rss = RoleProcess(role).rss / MEGABYTE
     return Line(what=f"memory of {role}", figure=f"{rss:.0f} MB", bar="≤ 120 MB", met=rss <= 120)
 
 
-def write_page(lines: Sequence[Line], *, load: float) -> str:
-    """The page, with what is needed to repeat it."""
-    rows = "\n".join(line.row() for line in lines)
+def section(lines: Sequence[Line], *, load: float) -> str:
+    """The section, with what is needed to repeat it."""
     return (
-        "# Performance\n\n"
-        "<!-- Written by `make bench`; the figures are of that run and that machine. -->\n\n"
         f"`make bench` of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {os.cpu_count()} cores shared by broker, database, "
         f"CRM stub, load and roles, Python {platform.python_version()}, {UPDATES:,} updates of {PEOPLE:,} people, "
         f"{CALLS_IN_FLIGHT} calls in flight. Load average before the run: {load:.1f}; above 0.5 something else ran "
         "beside it, and rates are lower than the machine's (ratios and CPU seconds less so).\n\n"
-        "| what | figure | reference | bar | verdict |\n|--|--|--|--|--|\n"
-        f"{rows}\n\n"
+        f"{table(lines)}\n"
         "* **Raw loop**: aiokafka `getmany`, two CRM calls for each hundred records, as many in flight as ours; it "
         "knows no people, remembers nothing and loses what a crash interrupts.\n"
         "* **Inline way**: a Starlette handler that makes two CRM calls with httpx for each event before it answers, "
@@ -299,9 +277,9 @@ def main() -> None:
         lines = asyncio.run(measure(data_dir))
     finally:
         shutil.rmtree(data_dir, ignore_errors=True)
-    page = write_page(lines, load=load)
-    print(page)
-    _PAGE.write_text(page, encoding="utf-8")
+    text = section(lines, load=load)
+    print(text)
+    write_section(BENCH, text)
 
 
 if __name__ == "__main__":
