@@ -307,7 +307,7 @@ async def opened(
     urls = {"hubspot": lambda: deployment.hubspot_url, "salesforce": lambda: deployment.salesforce_url}
     async with deployment:
         clients = {
-            sink: httpx.AsyncClient(base_url=urls[sink](), timeout=30)
+            sink: httpx.AsyncClient(base_url=urls[sink](), timeout=300)
             for sink in (role.removeprefix("sync-") for role in sinks)
         }
         try:
