@@ -44,12 +44,12 @@ def hubspot(
                 "guard": guard,
                 "found": report.found,
                 "missing": report.missing,
+                "unchecked": report.unchecked,
                 "advice": report.advice,
             }
         )
     else:
-        rows = [(name, "there") for name in report.found] + [(name, "missing") for name in report.missing]
-        print_table(["property", "state"], sorted(rows))
+        print_table(["property", "state"], _states(report))
         explained = {
             "unique": "HubSpot refuses a second activity of one message: lost answers are settled at once.",
             "plain": "The portal takes no unique property on communications: lost answers are settled by looking "
@@ -90,12 +90,17 @@ def salesforce(as_json: JsonOption = False) -> None:
                 "ready": report.ready,
                 "found": report.found,
                 "missing": report.missing,
+                "unchecked": report.unchecked,
                 "advice": report.advice,
             }
         )
     else:
-        rows = [(name, "there") for name in report.found] + [(name, "missing") for name in report.missing]
-        print_table(["field", "state"], sorted(rows))
+        print_table(["field", "state"], _states(report))
         out.print("next: connector run sync-salesforce" if report.ready else f"next: {report.advice}")
     if not report.ready:
         raise typer.Exit(1)
+
+
+def _states(report: SetupReport) -> list[tuple[str, str]]:
+    states = {"there": report.found, "missing": report.missing, "not shown to us": report.unchecked}
+    return sorted((name, state) for state, names in states.items() for name in names)

@@ -232,12 +232,16 @@ class Retired:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SetupReport:
-    """What `check_setup` found. `unique_activities`: the CRM refuses a second activity of one wamid."""
+    """What `check_setup` found. `unique_activities`: the CRM refuses a second activity of one wamid.
+
+    `unchecked`: what the account does not let us look at. Writing begins all the same, and tells.
+    """
 
     ready: bool
     unique_activities: bool
     found: Sequence[str] = ()
     missing: Sequence[str] = ()
+    unchecked: Sequence[str] = ()
     advice: str = ""
 
 

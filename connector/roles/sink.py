@@ -129,6 +129,9 @@ async def _wait_for_setup(crm: Crm, health: StageHealth, *, auto_setup: bool, st
             reason = f"The CRM's answer about our properties is not understood ({type(error).__name__})."
             health.waiting(crm.name, reason=reason, advice="look at the log for the place, and report it")
         else:
+            if report.unchecked:
+                unchecked = ", ".join(report.unchecked)
+                log.warning("the CRM does not let us look at our properties", sink=crm.name, names=unchecked)
             if report.ready:
                 health.recovered(crm.name)
                 health.line_resumed()

@@ -34,6 +34,11 @@ log = structlog.get_logger(__name__)
 PEOPLE_PER_CALL = 40
 """So that a query stays within a URI of 16,384 bytes, and its conditions within a few hundred."""
 
+_STANDARD = {
+    "Contact": ("Phone", "MobilePhone", "HomePhone", "OtherPhone", "WA_Phone__c"),
+    "Lead": ("Phone", "MobilePhone", "WA_Phone__c"),
+}
+"""Fields of phones in every org, where ours does not describe what it has."""
 _OTHERS_NUMBERS = frozenset({"Fax", "AssistantPhone"})
 
 
@@ -109,10 +114,13 @@ class ContactSearch:
     async def _phone_fields(self, client: SalesforceClient, sobject: str) -> tuple[str, ...]:
         """Every field of phones that our user sees, the org's own included; not those of other people's numbers."""
         if sobject not in self._fields:
-            answer = await client.call("GET", f"sobjects/{sobject}/describe", writes=False)
+            try:
+                described = (await client.call("GET", f"sobjects/{sobject}/describe", writes=False))["fields"]
+            except (SalesforceRefusal, SetupLacking):
+                described = [{"name": name, "type": "phone"} for name in _STANDARD[sobject]]
             self._fields[sobject] = tuple(
                 field["name"]
-                for field in answer["fields"]
+                for field in described
                 if field.get("type") == "phone"
                 and field.get("filterable", True)
                 and field["name"] not in _OTHERS_NUMBERS

@@ -203,9 +203,10 @@ def _is_race(failure: RowFailure, keys: Sequence[str]) -> bool:
 
 def _terminal(kind: Kind, code: str, said: str) -> Terminal:
     message = f"Salesforce refuses ({code}): {readable(said)}. What waits stays in the database."
-    if kind is Kind.SETUP:
-        return SetupLacking(message, advice=SETUP_ADVICE, said=said)
-    return Terminal(message, advice="ask the org's admin; the writer tries again by itself")
+    ask = "ask the org's admin; the writer tries again by itself"
+    if kind is Kind.STOPPED:
+        return Terminal(message, advice=ask)
+    return SetupLacking(message, advice=SETUP_ADVICE if kind is Kind.SETUP else ask, said=said)
 
 
 def _limit(message: str, headers: Mapping[str, str]) -> LimitReached:

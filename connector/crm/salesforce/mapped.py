@@ -44,7 +44,7 @@ def text_lengths(there: Mapping[str, Mapping[str, Any]]) -> Mapping[str, int]:
 def _misfit(item: MappedProperty, there: Mapping[str, Any] | None) -> str:
     if there is None:
         return "not there, or hidden from our user"
-    if not there.get("createable") or not (item.only_new or there.get("updateable")):
+    if there.get("createable") is False or (not item.only_new and there.get("updateable") is False):
         return "our user may not write it"
     if there.get("unique") and item.constant is not None:
         return "no two records may have the same value there"

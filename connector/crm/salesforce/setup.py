@@ -1,16 +1,22 @@
-"""Our fields in an org: what is there, what is missing. Fields are made by an admin, who deploys docs/crm/salesforce."""
+"""Our fields in an org: what is there, what is missing. Fields are made by an admin, who deploys docs/crm/salesforce.
+
+What the org's description leaves out says nothing against a field. An org that describes nothing to us is asked for
+our fields by a query; what remains unknown is said, and the first write tells.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from connector.crm.personal_data import readable
 from connector.crm.port import SetupReport
 from connector.crm.properties import MappedProperty
 from connector.crm.salesforce.activities import COMPLETED
 from connector.crm.salesforce.client import SalesforceClient
-from connector.crm.salesforce.failures import SETUP_ADVICE
+from connector.crm.salesforce.failures import SETUP_ADVICE, SalesforceRefusal, SetupLacking
 from connector.crm.salesforce.mapped import mapped_misfits, text_lengths
+from connector.crm.salesforce.queries import select
 from connector.crm.salesforce.schema import FIELDS, CustomField, FieldType
 
 
@@ -27,10 +33,20 @@ async def check_setup(
     found: list[str] = []
     missing: list[str] = []
     misfits: list[str] = []
+    unchecked: list[str] = []
     lengths: dict[str, int] = {}
     for name in names:
-        answer = await client.call("GET", f"sobjects/{name}/describe", writes=False)
-        there: Mapping[str, Mapping[str, Any]] = {field["name"]: field for field in answer["fields"]}
+        there = await _described(client, name)
+        if there is None:
+            refused = await _refused_in_query(client, name)
+            fields = [f"{name}.{wanted.name}" for wanted in FIELDS[name]]
+            if refused is None:
+                unchecked += fields
+            elif refused:
+                missing.append(f"{name}: {refused}")
+            else:
+                found += fields
+            continue
         for wanted in FIELDS[name]:
             problems = list(_problems(wanted, there.get(wanted.name)))
             if problems:
@@ -52,6 +68,7 @@ async def check_setup(
         unique_activities=True,
         found=tuple(found),
         missing=(*missing, *misfits),
+        unchecked=tuple(unchecked),
         advice=SETUP_ADVICE if missing else advice,
     )
     return report, lengths
@@ -61,14 +78,35 @@ def _problems(wanted: CustomField, there: Mapping[str, Any] | None) -> Iterator[
     if there is None:
         yield "not there, or hidden from our user"
         return
-    if not (there.get("createable") and there.get("updateable")):
+    if there.get("createable") is False or there.get("updateable") is False:
         yield "read-only for our user"
     if wanted.key:
         for flag in ("externalId", "unique", "caseSensitive"):
-            if not there.get(flag):
+            if there.get(flag) is False:
                 yield f"{flag} is off"
-    if wanted.kind is FieldType.TEXT and int(there.get("length") or 0) < wanted.length:
+    if wanted.kind is FieldType.TEXT and 0 < int(there.get("length") or 0) < wanted.length:
         yield f"shorter than {wanted.length} characters"
+
+
+async def _described(client: SalesforceClient, name: str) -> Mapping[str, Mapping[str, Any]] | None:
+    """The object's fields by name; None: the org does not describe it to us."""
+    try:
+        answer = await client.call("GET", f"sobjects/{name}/describe", writes=False)
+    except (SalesforceRefusal, SetupLacking):
+        return None
+    return {field["name"]: field for field in answer["fields"]}
+
+
+async def _refused_in_query(client: SalesforceClient, name: str) -> str | None:
+    """What the org says against a query for our fields; "" when it takes it, None when it does not tell."""
+    names = ", ".join(("Id", *(field.name for field in FIELDS[name])))
+    try:
+        await select(client, f"SELECT {names} FROM {name} LIMIT 1")  # noqa: S608 - ours
+    except SetupLacking as refusal:
+        return readable(refusal.said)
+    except SalesforceRefusal:
+        return None
+    return ""
 
 
 def _status_missing(status: Mapping[str, Any]) -> Sequence[str]:
