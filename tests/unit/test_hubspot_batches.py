@@ -10,7 +10,7 @@ import pytest
 from connector.crm.hubspot.activities import ActivityGuard, log_activities, update_activities
 from connector.crm.hubspot.batches import BatchInput, property_key, write_batch
 from connector.crm.hubspot.client import HubSpotClient
-from connector.crm.hubspot.contacts import again_if_ours
+from connector.crm.hubspot.contacts import again_if_ours, tell_erased
 from connector.crm.hubspot.failures import call_failure
 from connector.crm.hubspot.schema import CONTACT_KEY
 from connector.crm.port import (
@@ -322,3 +322,40 @@ async def test_a_batch_that_is_refused_for_a_record_that_is_not_there_is_taken_a
 
     with pytest.raises(Terminal, match="404"):
         await write_batch(Portal(retired).client, "/path", inputs, key_of=key_of)
+
+
+def _named(inputs: Sequence[Mapping[str, Any]]) -> Answer:
+    return 207, {
+        "errors": [{"category": "OBJECT_NOT_FOUND", "context": {"ids": [item["id"] for item in inputs]}}]
+    }
+
+
+def _silent(_: Sequence[Mapping[str, Any]]) -> Answer:
+    return 200, {"results": []}
+
+
+def _not_taken(_: Sequence[Mapping[str, Any]]) -> Answer:
+    raise refused("archived is not supported")
+
+
+def _no_endpoint(_: Sequence[Mapping[str, Any]]) -> Answer:
+    raise refused("resource not found", status=404)
+
+
+@pytest.mark.parametrize(
+    ("archived", "erased"),
+    [
+        pytest.param(_named, True, id="named as absent"),
+        pytest.param(_silent, False, id="never mentioned"),
+        pytest.param(_not_taken, False, id="refused"),
+        pytest.param(_no_endpoint, False, id="no such endpoint"),
+    ],
+)
+async def test_only_who_is_named_as_absent_among_the_deleted_is_erased(
+    archived: Callable[[Sequence[Mapping[str, Any]]], Answer], *, erased: bool
+) -> None:
+    """An account that cannot show deleted records does not tell of erasure: nobody waits for it, or is kept away."""
+    portal = Portal(lambda _, inputs: archived(inputs))
+    results = await tell_erased(portal.client, {"key": "7", "other": "8"})
+    assert {result.erased for result in results.values() if isinstance(result, Gone)} == {erased}
+    assert len(results) == 2

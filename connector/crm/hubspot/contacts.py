@@ -18,7 +18,7 @@ from connector.crm.hubspot.schema import CONTACT_KEY
 from connector.crm.personal_data import readable
 from connector.crm.port import ContactUpsert, Gone, Later, Refused, WriteResult
 from connector.crm.properties import PropertyValue
-from connector.errors import ConnectorError, Transient
+from connector.errors import ConnectorError, Terminal, Transient
 
 
 def timestamp(value: datetime) -> str:
@@ -68,23 +68,27 @@ async def _write(
 
 
 async def tell_erased(client: HubSpotClient, gone: Mapping[str, str | None]) -> dict[str, WriteResult]:
-    """Key → `Gone`, for contacts that are gone (key → record id): erased, if they are not among the deleted either."""
+    """Key → `Gone`, for contacts that are gone (key → record id): erased, if they are not among the deleted either.
+
+    An account that cannot read deleted records, or is silent about those it does not have, does not tell: a person
+    taken for erased would be kept from the CRM for good.
+    """
     if not gone:
         return {}
     ids = {record_id for record_id in gone.values() if record_id}
     try:
         deleted = await read_records(client, "contacts", ids, properties=(), archived=True)
+    except Terminal:
+        deleted = Reading()
     except ConnectorError as error:
         return {key: Later(reason=error.message) for key in gone}
-    results: dict[str, WriteResult] = {}
-    for key, record_id in gone.items():
-        doubt = deleted.unsettled.get(record_id or "")
-        if doubt is not None:
-            results[key] = Later(reason=doubt)
-        else:
-            erased = record_id not in deleted.ids
-            results[key] = Gone(reason="HubSpot has no such contact any more.", erased=erased)
-    return results
+    named = deleted.absent - deleted.unnamed
+    return {
+        key: Later(reason=deleted.unsettled[record_id])
+        if record_id in deleted.unsettled
+        else Gone(reason="HubSpot has no such contact any more.", erased=record_id in named)
+        for key, record_id in gone.items()
+    }
 
 
 async def again_if_ours(client: HubSpotClient, item: ContactUpsert, result: WriteResult) -> WriteResult:

@@ -32,11 +32,12 @@ class Reading:
     """What a read of records by id, or by key, told.
 
     `records`: as they came, in any order; a record that was merged comes under its id of today. `absent`: what was
-    asked for and is not there. `unsettled`: what was asked for → why HubSpot did not tell.
+    asked for and is not there; `unnamed`: those of them that no answer named as such. `unsettled`: what was asked for → why HubSpot did not tell.
     """
 
     records: Sequence[Mapping[str, Any]] = ()
     absent: frozenset[str] = frozenset()
+    unnamed: frozenset[str] = frozenset()
     unsettled: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -56,6 +57,7 @@ class Reading:
         return Reading(
             records=(*self.records, *other.records),
             absent=self.absent | other.absent,
+            unnamed=self.unnamed | other.unnamed,
             unsettled={**self.unsettled, **other.unsettled},
         )
 
@@ -96,7 +98,7 @@ async def read_records(
         reading |= replace(told, unsettled=_without(told.unsettled, ids))
         if not ids:
             break
-    return reading | Reading(absent=frozenset(ids))
+    return reading | Reading(absent=frozenset(ids), unnamed=frozenset(ids))
 
 
 def _passed_over(unsettled: Mapping[str, str]) -> list[str]:
@@ -125,6 +127,8 @@ async def _read(
             raise as_connector_error(refusal) from refusal
         if len(ids) == 1 and refusal.category == _NOT_FOUND:
             return Reading(absent=frozenset(ids))
+        if len(ids) == 1 and archived:  # not every account can read deleted records
+            return Reading(absent=frozenset(ids), unnamed=frozenset(ids))
         if len(ids) == 1:
             return Reading(unsettled={ids[0]: refusal.message})
         middle = len(ids) // 2
