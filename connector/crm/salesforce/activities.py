@@ -23,6 +23,7 @@ from connector.crm.port import (
 from connector.crm.salesforce.client import SalesforceClient
 from connector.crm.salesforce.contacts import living
 from connector.crm.salesforce.failures import Kind, RowFailure, refused, row_result
+from connector.crm.salesforce.ids import bare
 from connector.crm.salesforce.queries import select_in
 from connector.crm.salesforce.rows import RowOutcome, update_rows, upsert_rows
 from connector.crm.salesforce.schema import (
@@ -132,4 +133,5 @@ def _is_absence(failure: RowFailure) -> bool:
 
 async def _tasks_there(client: SalesforceClient, record_ids: Sequence[str]) -> set[str]:
     rows = await select_in(client, f"SELECT Id FROM {_TASK} WHERE Id IN {{}}", record_ids)  # noqa: S608 - ours
-    return {row["Id"] for row in rows}
+    found = {bare(row["Id"]) for row in rows}
+    return {record_id for record_id in record_ids if bare(record_id) in found}

@@ -24,6 +24,7 @@ from connector.crm.phone_hits import attribute, tail, written_forms
 from connector.crm.port import NOW, CandidateContact, ContactHits, ContactQuery, Terms
 from connector.crm.salesforce.client import SalesforceClient
 from connector.crm.salesforce.failures import SalesforceRefusal, SetupLacking
+from connector.crm.salesforce.ids import bare
 from connector.crm.salesforce.queries import select, select_in
 from connector.crm.salesforce.schema import CONTACT_KEY
 from connector.crm.salesforce.successors import object_of
@@ -74,8 +75,8 @@ class ContactSearch:
             soql = f"{_select(sobject, fields)} WHERE Id IN {{}}{_living(sobject)}"
             wanted = [record_id for record_id in record_ids if object_of(record_id) == sobject]
             for row in await select_in(client, soql, wanted):
-                found[str(row["Id"])] = self._candidate(sobject, row)
-        return [found.get(record_id) for record_id in record_ids]
+                found[bare(str(row["Id"]))] = self._candidate(sobject, row)
+        return [found.get(bare(record_id)) for record_id in record_ids]
 
     async def _search(
         self, client: SalesforceClient, sobject: str, queries: Sequence[ContactQuery], untold: set[str]

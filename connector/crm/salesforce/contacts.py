@@ -11,6 +11,7 @@ from connector.crm.port import ContactUpsert, Gone, Later, Refused, Unknown, Wri
 from connector.crm.properties import PropertyValue
 from connector.crm.salesforce.client import SalesforceClient
 from connector.crm.salesforce.failures import Kind, RowFailure, row_result
+from connector.crm.salesforce.ids import bare
 from connector.crm.salesforce.queries import select_in
 from connector.crm.salesforce.rows import RowOutcome, update_rows, upsert_rows
 from connector.crm.salesforce.schema import CONTACT_KEY, TEXT_LIMIT, TEXT_LIMITS
@@ -120,8 +121,8 @@ async def living(client: SalesforceClient, record_ids: Sequence[str]) -> set[str
         unconverted = " AND IsConverted = false" if sobject == "Lead" else ""
         soql = f"SELECT Id FROM {sobject} WHERE Id IN {{}}{unconverted}"  # noqa: S608 - ours
         wanted = [record_id for record_id in record_ids if object_of(record_id) == sobject]
-        found |= {row["Id"] for row in await select_in(client, soql, wanted)}
-    return found
+        found |= {bare(row["Id"]) for row in await select_in(client, soql, wanted)}
+    return {record_id for record_id in record_ids if bare(record_id) in found}
 
 
 async def _records_there(client: SalesforceClient, sobject: str, keys: Sequence[str]) -> dict[str, str]:

@@ -22,6 +22,9 @@ _BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _ASSERTION_LIFE = 180
 """Seconds that the signed assertion is good for."""
 
+_SHARED = frozenset({"login", "test"})
+"""Login hosts of all orgs."""
+
 _PASSING = frozenset({"login_rate_exceeded", "server_error", "temporarily_unavailable"})
 
 _ADVICE = {
@@ -72,7 +75,7 @@ class Login:
                 advice="set CONNECTOR_SALESFORCE__PRIVATE_KEY_FILE (JWT bearer), or "
                 "CONNECTOR_SALESFORCE__CONSUMER_SECRET (client credentials)",
             )
-        if self._key is None and not settings.base_url and settings.domain in ("login", "test"):
+        if self._key is None and not settings.base_url and settings.domain in _SHARED:
             raise Terminal(
                 "Client credentials are accepted by the org's My Domain only; nothing can be written.",
                 advice="set CONNECTOR_SALESFORCE__DOMAIN to it, without .salesforce.com, e.g. acme.my",
@@ -102,14 +105,23 @@ class Login:
             raise Transient(f"Salesforce's login answered {answer.status_code} with something unknown.")
         if answer.status_code != 200:
             raise _refusal(answer.status_code, document)
-        try:
-            return Grant(
-                token=document["access_token"],
-                instance_url=document["instance_url"],
-                user_id=str(document.get("id", "")).rsplit("/", 1)[-1],
+        if not document.get("access_token"):
+            raise Transient("Salesforce's login answered without an access token.")
+        return Grant(
+            token=str(document["access_token"]),
+            instance_url=self._instance(document),
+            user_id=str(document.get("id", "")).rsplit("/", 1)[-1],
+        )
+
+    def _instance(self, document: Mapping[str, object]) -> str:
+        """Where the org is: as the answer says, else where we logged in, unless that is everybody's login host."""
+        told = str(document.get("instance_url") or "")
+        if not told and not self._settings.base_url and self._settings.domain in _SHARED:
+            raise Terminal(
+                "Salesforce's login does not say where the org is. Nothing was written.",
+                advice="set CONNECTOR_SALESFORCE__DOMAIN to its My Domain, without .salesforce.com, e.g. acme.my",
             )
-        except KeyError as error:
-            raise Transient(f"Salesforce's login answered without {error}.") from error
+        return told or self._url
 
     def _form(self) -> Mapping[str, str]:
         consumer_key = self._settings.consumer_key.get_secret_value()

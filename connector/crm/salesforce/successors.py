@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from connector.crm.salesforce.client import SalesforceClient
+from connector.crm.salesforce.ids import bare
 from connector.crm.salesforce.queries import select_in
 from connector.crm.salesforce.schema import CONTACT_KEY
 
@@ -59,16 +60,16 @@ async def successors_of_records(client: SalesforceClient, record_ids: Sequence[s
                 [place for place in places.values() if object_of(place) == sobject],
                 deleted=True,
             )
-            by_id = {row["Id"]: row for row in rows}
+            by_id = {bare(row["Id"]): row for row in rows}
             for origin, place in places.items():
-                row = by_id.get(place)
+                row = by_id.get(bare(place))
                 if row is None:
                     continue
                 if row.get("IsConverted") and row.get("ConvertedContactId"):
                     onward[origin] = row["ConvertedContactId"]
-                elif row["IsDeleted"] and row.get("MasterRecordId"):
+                elif row.get("IsDeleted") and row.get("MasterRecordId"):
                     onward[origin] = row["MasterRecordId"]
-                elif not row["IsDeleted"]:
+                elif not row.get("IsDeleted"):
                     found[origin] = Successor(record_id=place, key=row.get(CONTACT_KEY) or "")
         places = onward
     return found
