@@ -7,15 +7,21 @@ from uuid import UUID
 
 import pytest
 
-from connector.crm.hubspot.activities import ActivityGuard, log_activities, update_activities
+from connector.crm.hubspot.activities import (
+    ActivityGuard,
+    find_activities,
+    log_activities,
+    update_activities,
+)
 from connector.crm.hubspot.batches import BatchInput, property_key, write_batch
 from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.contacts import again_if_ours, tell_erased
 from connector.crm.hubspot.failures import call_failure
-from connector.crm.hubspot.schema import CONTACT_KEY
+from connector.crm.hubspot.schema import CONTACT_KEY, MESSAGE_ID
 from connector.crm.port import (
     Activity,
     ActivityChange,
+    ActivityQuery,
     ContactProfile,
     ContactUpsert,
     Gone,
@@ -359,3 +365,31 @@ async def test_only_who_is_named_as_absent_among_the_deleted_is_erased(
     results = await tell_erased(portal.client, {"key": "7", "other": "8"})
     assert {result.erased for result in results.values() if isinstance(result, Gone)} == {erased}
     assert len(results) == 2
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_without_a_batch_read_of_associations_each_contact_is_asked_for_its_own(status: int) -> None:
+    """A message in doubt is found among its contact's, page by page, or is certainly not there."""
+
+    class OneByOne(Portal):
+        async def call(
+            self, method: str, path: str, body: Mapping[str, Any] | None = None, *, writes: bool
+        ) -> Answer:
+            if method == "GET":
+                who, page = path.split("/")[3], path.partition("after=")[2]
+                if who == "8":
+                    raise refused("gone", status=404, category="OBJECT_NOT_FOUND")
+                following = {} if page else {"paging": {"next": {"after": "1"}}}
+                return 200, {"results": [{"toObjectId": 21 if page else 20}], **following}
+            return await super().call(method, path, body or {}, writes=writes)
+
+    def answer(path: str, _: Sequence[Mapping[str, Any]]) -> Answer:
+        if path.startswith("/associations/"):
+            raise refused("resource not found", status=status)
+        return 200, {
+            "results": [{"id": "20", "properties": {}}, {"id": "21", "properties": {MESSAGE_ID: "m"}}]
+        }
+
+    queries = [ActivityQuery(wamid=name, contact_record_ids=("7", "8")) for name in ("m", "absent")]
+    found = await find_activities(OneByOne(answer).client, queries, ActivityGuard.PLAIN)
+    assert found == ["21", None]

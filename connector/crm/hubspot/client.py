@@ -8,10 +8,9 @@ Every call goes through the account's quota.
 
 from __future__ import annotations
 
-import asyncio
 import copy
+import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ import hubspot
 import orjson
 import urllib3
 
+from connector.crm.call_threads import CallThreads
 from connector.crm.hubspot.failures import call_failure, correlation_id
 from connector.crm.hubspot.quota import bucket_of, read_news
 from connector.crm.port import NOW, Terms
@@ -37,6 +37,7 @@ class _Request:
     path: str
     body: Mapping[str, Any] | None
     writes: bool
+    deadline: float
 
 
 class HubSpotClient:
@@ -52,9 +53,7 @@ class HubSpotClient:
         self._terms = NOW
         self.version = settings.api_version
         self._timeout = settings.request_timeout
-        self._threads = ThreadPoolExecutor(
-            max_workers=settings.calls_in_flight + 2, thread_name_prefix="hubspot"
-        )
+        self._threads = CallThreads("HubSpot")
         sdk = hubspot.HubSpot(
             access_token=settings.access_token.get_secret_value(),
             host=settings.base_url,
@@ -71,8 +70,7 @@ class HubSpotClient:
         return client
 
     async def close(self) -> None:
-        """Let the threads go; a call under way ends by its own timeout."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Let the connections go; a call under way ends by its own timeout."""
         self._api.rest_client.pool_manager.clear()
 
     def path(self, family: str, rest: str) -> str:
@@ -83,19 +81,20 @@ class HubSpotClient:
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, writes: bool
     ) -> tuple[int, dict[str, Any]]:
         """One call, when it is its turn. `writes`: a lost answer means that something may have been written."""
-        request = _Request(method=method, path=path, body=body, writes=writes)
 
         async def send(slot: Slot) -> tuple[tuple[int, dict[str, Any]], News]:
+            deadline = time.monotonic() + self._timeout
+            request = _Request(method=method, path=path, body=body, writes=writes, deadline=deadline)
             status, document, news = await self._send(request, slot)
             return (status, document), news
 
         return await self._quota.run(send, bucket=bucket_of(path), terms=self._terms)
 
     async def _send(self, request: _Request, slot: Slot) -> tuple[int, dict[str, Any], News]:
-        loop = asyncio.get_running_loop()
-        call = loop.run_in_executor(self._threads, self._call, request, slot)
         try:
-            return await asyncio.wait_for(call, timeout=self._timeout + _THREAD_GRACE)
+            return await self._threads.run(
+                lambda: self._call(request, slot), timeout=self._timeout + _THREAD_GRACE
+            )
         except TimeoutError:
             raise _lost(
                 f"HubSpot did not finish answering within {self._timeout:g} s.", writes=request.writes
@@ -103,6 +102,11 @@ class HubSpotClient:
 
     def _call(self, request: _Request, slot: Slot) -> tuple[int, dict[str, Any], News]:
         slot.must_be_fresh()
+        left = request.deadline - time.monotonic()
+        if (
+            left <= 0
+        ):  # the process was frozen: its caller has given the call up, and its lease may be another's
+            raise Transient("The time for a call to HubSpot was over before it could be sent.")
         writes = request.writes
         try:
             document, status, headers = self._api.call_api(
@@ -114,7 +118,7 @@ class HubSpotClient:
                 body=None if request.body is None else orjson.dumps(request.body).decode(),
                 response_types_map=_ANY_JSON,
                 auth_settings=["oauth2"],
-                _request_timeout=(min(_CONNECT_TIMEOUT, self._timeout), self._timeout),
+                _request_timeout=(min(_CONNECT_TIMEOUT, left), left),
             )
         except urllib3.exceptions.HTTPError as error:
             raise _transport_failure(error, writes=writes) from error

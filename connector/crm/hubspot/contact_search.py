@@ -62,7 +62,6 @@ _ABSENT = re.compile(
     r"not? exist|no property|unknown|unrecogni[sz]ed|not found|not searchable|not filterable", re.IGNORECASE
 )
 _NAME = re.compile(r"\w+")
-_NO_ENDPOINT = frozenset({404, 405, 410, 501})
 _SHOWN = (CONTACT_KEY, *_TYPED, "firstname", "lastname")
 
 
@@ -99,7 +98,7 @@ class ContactSearch:
             if absent:
                 self._do_without(absent)
                 return await self.find(queries, terms)
-            if not (isinstance(error, HubSpotRefusal) and error.status in _NO_ENDPOINT):
+            if not (isinstance(error, HubSpotRefusal) and error.has_no_endpoint):
                 raise
             said = readable(error.message)
             log.warning("HubSpot has no search for contacts; records are not adopted", reason=said)
@@ -149,7 +148,7 @@ class ContactSearch:
         try:
             _, answer = await client.call("POST", path, _unkeyed(self._verbatim), writes=False)
         except HubSpotRefusal as refusal:
-            if refusal.status in _NO_ENDPOINT or _said_to_be_absent(refusal.message, self._verbatim):
+            if refusal.has_no_endpoint or _said_to_be_absent(refusal.message, self._verbatim):
                 raise
             answer = {}  # this way of asking is not taken; the searches themselves may be
         if answer.get("total") == 0 and not answer.get("results"):

@@ -83,12 +83,14 @@ async def tell_erased(client: HubSpotClient, gone: Mapping[str, str | None]) -> 
     except ConnectorError as error:
         return {key: Later(reason=error.message) for key in gone}
     named = deleted.absent - deleted.unnamed
-    return {
-        key: Later(reason=deleted.unsettled[record_id])
-        if record_id in deleted.unsettled
-        else Gone(reason="HubSpot has no such contact any more.", erased=record_id in named)
-        for key, record_id in gone.items()
-    }
+    results: dict[str, WriteResult] = {}
+    for key, record_id in gone.items():
+        doubt = deleted.unsettled.get(record_id or "")
+        if doubt is not None:
+            results[key] = Later(reason=doubt)
+        else:
+            results[key] = Gone(reason="HubSpot has no such contact any more.", erased=record_id in named)
+    return results
 
 
 async def again_if_ours(client: HubSpotClient, item: ContactUpsert, result: WriteResult) -> WriteResult:

@@ -33,6 +33,7 @@ _NOT_IMPLEMENTED = 501  # no answer of HubSpot's own: whoever answers has no suc
 
 # What a batch endpoint answers when something is wrong with the inputs. Any other 4xx is about the endpoint itself.
 _ABOUT_CONTENT = frozenset({400, 409, 413, 414, 422})
+_NO_ENDPOINT = frozenset({404, 405, 410, 501})
 _TOO_LARGE = frozenset({413, 414})
 
 _NOT_FOUND = "OBJECT_NOT_FOUND"
@@ -66,6 +67,11 @@ class HubSpotRefusal(Exception):
     def is_about_content(self) -> bool:
         """Whether a batch was refused for its inputs, so that one without the bad input may pass."""
         return self.status in _ABOUT_CONTENT or (self.status == 404 and self.category == _NOT_FOUND)
+
+    @property
+    def has_no_endpoint(self) -> bool:
+        """Whether the account has no such endpoint, whatever the inputs say."""
+        return self.status in _NO_ENDPOINT and self.category != _NOT_FOUND
 
     @property
     def is_size(self) -> bool:

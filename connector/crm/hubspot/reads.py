@@ -170,6 +170,8 @@ async def _links(client: HubSpotClient, from_type: str, to_type: str, asked: Col
         try:
             _, answer = await client.call("POST", path, {"inputs": inputs}, writes=False)
         except HubSpotRefusal as refusal:
+            if refusal.has_no_endpoint:
+                return await _links_one_by_one(client, from_type, to_type, asked)
             if not refusal.is_about_content:
                 raise as_connector_error(refusal) from refusal
             if len(inputs) == 1:
@@ -189,6 +191,31 @@ async def _links(client: HubSpotClient, from_type: str, to_type: str, asked: Col
         missing = {item["id"] for item in inputs} - found.keys()
         unsettled |= _told(answer.get("errors") or (), missing, silence=_UNSAID)[1]
     return Links(found=found, unsettled=unsettled)
+
+
+async def _links_one_by_one(
+    client: HubSpotClient, from_type: str, to_type: str, asked: Collection[str]
+) -> Links:
+    """The same where there is no batch read of associations: each record shows its own."""
+    found: dict[str, set[str]] = {}
+    for name in asked:
+        path = client.path("objects", f"{from_type}/{name}/associations/{to_type}")
+        links: set[str] = set()
+        after: str | None = ""
+        while after is not None:
+            page = f"?limit=500&after={after}" if after else "?limit=500"
+            try:
+                _, answer = await client.call("GET", path + page, writes=False)
+            except HubSpotRefusal as refusal:
+                if refusal.category == _NOT_FOUND:
+                    break  # the record is not there, and nothing hangs on it
+                raise as_connector_error(refusal) from refusal
+            links |= {str(to.get("toObjectId") or to.get("id")) for to in answer.get("results") or ()}
+            seen, after = after, ((answer.get("paging") or {}).get("next") or {}).get("after")
+            if after == seen:
+                break
+        found[name] = links
+    return Links(found=found, unsettled={})
 
 
 def _told(

@@ -7,12 +7,10 @@ itself, and one lock here opens a new session at most once a call. Every call go
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +19,7 @@ import urllib3
 from simple_salesforce import Salesforce
 from simple_salesforce.exceptions import SalesforceError, SalesforceExpiredSession
 
+from connector.crm.call_threads import CallThreads
 from connector.crm.port import NOW, Terms
 from connector.crm.quota import News, Quota, Slot, Unlimited
 from connector.crm.salesforce.failures import call_failure
@@ -67,9 +66,7 @@ class SalesforceClient:
         self._version = settings.api_version
         self._timeout = settings.request_timeout
         self._session, self._transport = open_session(settings)
-        self._threads = ThreadPoolExecutor(
-            max_workers=settings.calls_in_flight + 2, thread_name_prefix="salesforce"
-        )
+        self._threads = CallThreads("Salesforce")
         self._lock = threading.Lock()
         self._current = _CurrentSession()
 
@@ -86,8 +83,7 @@ class SalesforceClient:
         return client
 
     async def close(self) -> None:
-        """Let the threads go; a call under way ends by its own timeout."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Let the connections go; a call under way ends by its own timeout."""
         self._session.close()
 
     async def call(
@@ -114,9 +110,10 @@ class SalesforceClient:
                 deadline=time.monotonic() + self._timeout,
                 slot=slot,
             )
-            sending = asyncio.get_running_loop().run_in_executor(self._threads, self._call, request)
             try:
-                return await asyncio.wait_for(sending, timeout=self._timeout + _THREAD_GRACE)
+                return await self._threads.run(
+                    lambda: self._call(request), timeout=self._timeout + _THREAD_GRACE
+                )
             except TimeoutError:
                 raise _lost(
                     request, f"Salesforce did not finish answering within {self._timeout:g} s."
@@ -141,7 +138,9 @@ class SalesforceClient:
 
     def _connect(self, *, stale: _Open | None, request: _Request) -> _Open:
         """The open session, or a new one when there is none or `stale` is it. One thread logs in, the rest wait."""
-        with self._lock:
+        if not self._lock.acquire(timeout=max(0.0, request.deadline - time.monotonic())):
+            raise Transient("Salesforce's login does not finish answering. Nothing was sent.")
+        try:
             if self._current.opened is None or self._current.opened is stale:
                 self._current.opened = None
                 grant = self._login.open(self._session, timeout=_time_left(request))
@@ -154,6 +153,8 @@ class SalesforceClient:
                 api.headers.pop("X-PrettyPrint", None)
                 self._current.opened = _Open(api=api, grant=grant)
             return self._current.opened
+        finally:
+            self._lock.release()
 
     def _send(self, current: _Open, request: _Request) -> tuple[Any, News]:
         options: dict[str, Any] = {} if request.body is None else {"json": request.body}
