@@ -19,6 +19,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from connector.crm.personal_data import readable
 from connector.crm.port import (
     Crm,
     FindResult,
@@ -71,7 +72,7 @@ _MEASURE_EVERY = 2.0  # seconds
 _LOOKUPS = 2  # vain look-ups after which a create in doubt is repeated, where no unique key guards it
 _REFUSED_AGAIN = 3  # times `stopped_retry`, so that each look at a stopped line tries another item
 _LONGEST_DOUBT = 300.0  # seconds between look-ups that the CRM does not answer for one message
-_TELL_EVERY = 5  # such look-ups, between lines in the log
+_TELL_EVERY = 5  # attempts at one item, between lines in the log
 _OLDEST_SHARE = 5  # every so many claims starts at the oldest, so that no conversation waits for ever
 
 
@@ -299,7 +300,7 @@ class Writer:
                 version=item.claimed.version,
                 result=result,
                 digest=item.digest,
-                retry_in=_retry_in(result, item.claimed.attempts),
+                retry_in=_retry_in(result, item.claimed.attempts, sink=self.crm.name, item=item.key),
             )
             for item, result in written
         ]
@@ -362,10 +363,22 @@ class Writer:
                 lost.append(item.claimed.wamid)
                 metrics.IN_DOUBT.labels(self.crm.name, "lost_answer").inc()
             else:
-                outcomes.append(_outcome(item, result, retry_in=_retry_in(result, item.claimed.attempts)))
+                outcomes.append(
+                    _outcome(
+                        item,
+                        result,
+                        retry_in=_retry_in(result, item.claimed.attempts, sink=self.crm.name, item=item.key),
+                    )
+                )
         for item, result in changed:
             known = _settled_change(result)
-            outcomes.append(_outcome(item, known, retry_in=_retry_in(known, item.claimed.attempts)))
+            outcomes.append(
+                _outcome(
+                    item,
+                    known,
+                    retry_in=_retry_in(known, item.claimed.attempts, sink=self.crm.name, item=item.key),
+                )
+            )
         return outcomes, lost
 
     @property
@@ -532,7 +545,19 @@ def _outcome(
     )
 
 
-def _retry_in(result: WriteResult, attempts: int) -> float:
+def _retry_in(result: WriteResult, attempts: int, *, sink: str, item: str) -> float:
+    """Seconds until an item is tried again. One that alone does not pass, time after time, is told about.
+
+    A CRM that is away holds everything back by a time of its own, and is shown as such.
+    """
     if isinstance(result, Later) and result.retry_after is not None:
         return result.retry_after
+    if isinstance(result, Later | Unknown) and (attempts + 1) % _TELL_EVERY == 0:
+        log.warning(
+            "an item does not pass; it is tried again",
+            sink=sink,
+            item=item,
+            attempts=attempts + 1,
+            reason=readable(result.reason),
+        )
     return backoff(attempts + 1, random=random.random)

@@ -209,3 +209,16 @@ async def test_a_draw_of_an_account_that_is_not_there_says_so(pool: asyncpg.Pool
     """A database that was dropped meanwhile has no rows: the caller makes them anew."""
     store = QuotaStore(pool=pool, account="nobody", crm="hubspot")
     assert await store.draw("burst", horizon=1.0, kept_back=0.0) is None
+
+
+async def test_a_clock_that_is_set_back_holds_nobody_up(pool: asyncpg.Pool) -> None:
+    """Turns, open calls and refusals of an hour that comes again are void."""
+    store = await new_account(pool, pace=Pace(calls=10, seconds=10.0), at_once=1)
+    later = START + timedelta(hours=1)
+    assert (await draw(store, now=later, at_once=1)).verdict is Verdict.GRANTED
+    first, second = [await draw(store, now=START, at_once=1) for _ in range(2)]
+    assert (first.verdict, first.wait) == (Verdict.GRANTED, 0.0)
+    assert second.verdict is Verdict.AT_ONCE
+    await store.set_back(60.0)
+    assert (await draw(store, now=datetime.now(UTC))).verdict is Verdict.SET_BACK
+    assert (await draw(store, now=datetime.now(UTC) - timedelta(hours=1))).verdict is Verdict.GRANTED

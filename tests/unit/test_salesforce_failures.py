@@ -116,7 +116,33 @@ def test_a_duplicate_rule_is_named_with_its_matches(spelling: str) -> None:
     assert result.advice.startswith("adopt the record")
 
 
-@pytest.mark.parametrize("errors", [None, [], "x", [5]], ids=["none", "empty", "text", "number"])
+@pytest.mark.parametrize(
+    "errors", [None, [], {}, "x", [5]], ids=["none", "empty", "nothing", "text", "number"]
+)
 def test_errors_that_say_nothing_are_no_failure(errors: Any) -> None:
     """What cannot be read is left in doubt."""
     assert row_failure(errors) is None
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        pytest.param({"statusCode": "REQUIRED_FIELD_MISSING"}, "REQUIRED_FIELD_MISSING", id="no list"),
+        pytest.param(
+            [{"statusCode": "UNABLE_TO_LOCK_ROW"}, {"statusCode": "REQUIRED_FIELD_MISSING"}],
+            "REQUIRED_FIELD_MISSING",
+            id="never passes, and locked",
+        ),
+        pytest.param(
+            [{"statusCode": "REQUIRED_FIELD_MISSING"}, {"statusCode": "ENTITY_IS_DELETED"}],
+            "ENTITY_IS_DELETED",
+            id="deleted, and incomplete",
+        ),
+        pytest.param(["words", {"errorCode": "STRING_TOO_LONG"}], "STRING_TOO_LONG", id="words before it"),
+    ],
+)
+def test_of_several_errors_of_a_record_the_one_that_decides_counts(errors: Any, code: str) -> None:
+    """A record that never passes is not tried again for ever because a lock is named first."""
+    failure = row_failure(errors)
+    assert failure is not None
+    assert failure.code == code

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import asyncpg
@@ -48,20 +48,30 @@ class Draw:
         return max(0, self.ends - self.number)
 
 
+_LONGEST_WAIT = timedelta(seconds=720)
+"""No CRM sets a bucket back by more (ten minutes, and turns on top). What is later was written before the database's
+clock was set back, and would hold up everything until the clock is there again."""
+
 _DRAW = """
 WITH clock AS MATERIALIZED (SELECT coalesce($7::timestamptz, clock_timestamp()) AS now),
 account AS MATERIALIZED (
-    SELECT * FROM shared.quota_accounts WHERE account = $1 FOR UPDATE
+    SELECT drawn, ends, day_calls, look_again_at, open_calls,
+           CASE WHEN not_before > clock.now + $9::interval THEN clock.now ELSE not_before END AS not_before
+      FROM shared.quota_accounts CROSS JOIN clock WHERE account = $1 FOR UPDATE OF quota_accounts
 ),
 pace AS MATERIALIZED (
-    SELECT * FROM shared.quotas WHERE account = $1 AND bucket = $2 AND EXISTS (SELECT 1 FROM account) FOR UPDATE
+    SELECT calls, seconds, spacing, tolerance,
+           CASE WHEN next_at > clock.now + tolerance + $9::interval THEN clock.now ELSE next_at END AS next_at
+      FROM shared.quotas CROSS JOIN clock WHERE account = $1 AND bucket = $2 AND EXISTS (SELECT 1 FROM account)
+       FOR UPDATE OF quotas
 ),
 turn AS MATERIALIZED (
     SELECT clock.now, a.not_before, a.drawn, a.ends, a.day_calls, a.look_again_at, p.calls, p.seconds, p.spacing,
            greatest(p.next_at, clock.now) + p.spacing AS next_at,
            greatest(coalesce(p.next_at - p.tolerance, clock.now), clock.now) AS at,
            (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(a.open_calls)
-             WHERE value::float8 > extract(epoch FROM clock.now)) AS open
+             WHERE value::float8 > extract(epoch FROM clock.now)
+               AND value::float8 <= extract(epoch FROM clock.now) + $6::float8) AS open
       FROM clock CROSS JOIN account a LEFT JOIN pace p ON true
 ),
 verdict AS MATERIALIZED (
@@ -166,6 +176,7 @@ class QuotaStore:
                 over_after,
                 now,
                 LOOK_EVERY,
+                _LONGEST_WAIT,
             )
         if row is None:
             return None

@@ -72,6 +72,9 @@ _KINDS: Mapping[str, Kind] = {
 }
 """A code that is not here refuses its record."""
 
+_DECIDES = (Kind.STOPPED, Kind.SETUP, Kind.GONE, Kind.HIDDEN, Kind.REFUSED, Kind.LATER)
+"""Of several errors of one record: what the org lacks, then whether there is a record, then whether it ever passes."""
+
 _ADVICE = {
     "DUPLICATES_DETECTED": "adopt the record it names, or exempt the connector's user from that duplicate rule",
     "DUPLICATE_VALUE": "another record holds this value; if our user cannot see it, give it View All on the object",
@@ -143,10 +146,13 @@ def call_failure(status: int, content: Any, headers: Mapping[str, str], *, write
 
 
 def row_failure(errors: Any) -> RowFailure | None:
-    """The failure of one result of a Collections answer; None when it says nothing."""
-    if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
-        return None
-    error = errors[0]
+    """The failure of one result of a Collections answer; None when it says nothing. Of several, what decides most."""
+    told = errors if isinstance(errors, list) else [errors]
+    failures = [_failure(error) for error in told if error and isinstance(error, dict)]
+    return min(failures, key=lambda failure: _DECIDES.index(failure.kind), default=None)
+
+
+def _failure(error: Mapping[str, Any]) -> RowFailure:
     code = str(error.get("statusCode") or error.get("errorCode") or "UNKNOWN_EXCEPTION")
     message = str(error.get("message", "")) or code
     details = error.get("duplicateResut") or error.get("duplicateResult")  # both spellings are out there
