@@ -12,6 +12,8 @@ import typer
 
 from connector.roles import ROLES
 
+_YOUNG = 20_000  # objects; a batch makes thousands that live until it is done, and none of them in circles
+
 RoleName = enum.StrEnum("RoleName", {name.replace("-", "_").upper(): name for name in ROLES})  # type: ignore[misc]
 
 
@@ -28,6 +30,7 @@ def run(role: Annotated[RoleName, typer.Argument(help="Which role this process i
     work = load_role(str(role))
     gc.collect()
     gc.freeze()  # what is loaded by now stays: each full collection would walk through all of it
+    gc.set_threshold(_YOUNG, 10, 10)
 
     async def until_stopped() -> None:
         stop = asyncio.Event()

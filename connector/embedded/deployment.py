@@ -36,6 +36,9 @@ SANDBOX_HUBSPOT_TOKEN = HubSpotConfig().tokens[0].token
 
 _READY_TIMEOUT = 60.0
 
+# Meta waits for the ingress, and redelivers what it waits for too long; nobody waits for the roles behind the log.
+_BACKGROUND = 5
+
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxOptions:
@@ -215,6 +218,7 @@ class LocalDeployment:
             argv=[sys.executable, "-m", "connector", "run", role],
             env=env,
             ready_url=f"{url}/readyz",
+            niceness=0 if role == "ingress" else _BACKGROUND,
         )
 
     def _sandbox_program(self, options: SandboxOptions) -> Program:

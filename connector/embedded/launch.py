@@ -1,6 +1,6 @@
 """Run by path in front of an engine: tie its life to the parent's, leave root, then become it.
 
-    python -I -S launch.py PARENT_PID DEATH_SIGNAL UID:GID|- PROGRAM ARGUMENT...
+    python -I -S launch.py PARENT_PID DEATH_SIGNAL UID:GID|- NICENESS PROGRAM ARGUMENT...
 
 Standard library only, and it imports nothing of the connector: it lives for some 20 ms in every start.
 `exec` keeps the pid, so the caller's handle is the engine itself. It does its work in a process of its own
@@ -42,7 +42,8 @@ def _leave_root(ids: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    parent, death_signal, ids, *command = arguments
+    parent, death_signal, ids, niceness, *command = arguments
+    os.nice(int(niceness))
     if ids != "-":
         _leave_root(ids)
     if sys.platform == "linux":

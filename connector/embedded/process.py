@@ -45,6 +45,8 @@ class ProcessPlan:
     """What the kernel sends when we are killed; None: the stop signal."""
     ids: tuple[int, int] | None = None
     """(uid, gid) to be inside a user namespace of its own; None: run as we are."""
+    niceness: int = 0
+    """0 to 19: how readily it leaves the CPU to others (nice(2)); not on Windows."""
 
 
 class EngineProcess:
@@ -73,7 +75,11 @@ class EngineProcess:
             self._log_start = log.tell()
             self._popen = subprocess.Popen(  # noqa: S603 - our own argv
                 [
-                    *launcher_argv(death_signal=plan.death_signal or plan.stop_signal, ids=plan.ids),
+                    *launcher_argv(
+                        death_signal=plan.death_signal or plan.stop_signal,
+                        ids=plan.ids,
+                        niceness=plan.niceness,
+                    ),
                     *plan.argv,
                 ],
                 cwd=plan.cwd,
@@ -197,7 +203,7 @@ def namespace_refusal(ids: tuple[int, int]) -> str | None:
     return None if answer.returncode == 0 else answer.stderr.strip() or f"exit status {answer.returncode}"
 
 
-def launcher_argv(*, death_signal: int, ids: tuple[int, int] | None) -> list[str]:
+def launcher_argv(*, death_signal: int, ids: tuple[int, int] | None, niceness: int = 0) -> list[str]:
     """What to put in front of a program so that it dies with us, and is not root (see `launch`)."""
     if sys.platform == "win32":
         return []
@@ -209,6 +215,7 @@ def launcher_argv(*, death_signal: int, ids: tuple[int, int] | None) -> list[str
         str(os.getpid()),
         str(int(death_signal)),
         f"{ids[0]}:{ids[1]}" if ids else "-",
+        str(niceness),
     ]
 
 

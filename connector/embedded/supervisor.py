@@ -44,6 +44,8 @@ class Program:
     """Answers 200 when it is ready; None: ready while it runs."""
     cwd: Path | None = None
     """Working directory; None: the log directory."""
+    niceness: int = 0
+    """0 to 19: how readily it leaves the CPU to others (nice(2))."""
 
 
 class State(enum.StrEnum):
@@ -258,6 +260,7 @@ class _Watched:
             env=program.env,
             # A program whose supervisor was killed has lost its engines too: nothing is left to end well.
             death_signal=KILL_SIGNAL,
+            niceness=program.niceness,
         )
         self.process = EngineProcess(self.plan)
         self.restarts = 0

@@ -73,6 +73,7 @@ class HardenedConsumer(Consumer):
         super().__init__(*args, **kwargs)
         self._abandoned: dict[TP, int] = {}
         self._n_acked: int = 0
+        self._most_waiting = 0
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return AIOKafkaConsumerThread(self, loop=self.loop, beacon=self.beacon, Worker=_DaemonWorker)
@@ -177,11 +178,15 @@ class HardenedConsumer(Consumer):
         return cast("tuple[Any, AbstractSet[TP] | None]", await super()._wait_next_records(timeout))
 
     def _buffer_holds_enough(self) -> bool:
+        # At most so many bytes wait; they are counted anew only when that may be too many.
+        if self._most_waiting <= _BUFFER_BYTES:
+            return False
         queues = [channel.queue for channel in self.app.topics]
         if sum(queue.qsize() for queue in queues) <= _FEW:
             return False
         waiting = (event.message for queue in queues for event in queue._queue)  # noqa: SLF001
-        return sum(len(message.value or b"") for message in waiting) > _BUFFER_BYTES
+        self._most_waiting = sum(len(message.value or b"") for message in waiting)
+        return self._most_waiting > _BUFFER_BYTES
 
     def _hands_over_at_once(self, tp: TP) -> bool:
         """Whether the conductor's callback can run without suspending: then no rebalance can be kept waiting."""
@@ -223,6 +228,7 @@ class HardenedConsumer(Consumer):
                     else:
                         await self.wait_first(callback(message), self.suspend_flow.wait())
                     read_offsets[tp] = offset
+                    self._most_waiting += len(message.value or b"")
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise

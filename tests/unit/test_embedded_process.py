@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,18 @@ async def test_a_log_past_its_limit_is_put_aside_at_the_next_start(tmp_path: Pat
     process.kill()
     assert (tmp_path / "child.log.1").stat().st_size == 10_000_001
     assert (tmp_path / "child.log").read_text() == "up\n"
+
+
+async def test_a_process_of_the_background_leaves_the_cpu_to_others(tmp_path: Path) -> None:
+    """A plan's niceness is the process's own, on top of ours."""
+    process = EngineProcess(replace(plan(tmp_path, "print('up', flush=True)"), niceness=5))
+    process.start()
+    try:
+        await up(process)
+        assert process.pid is not None
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == min(19, os.nice(0) + 5)
+    finally:
+        await process.stop(timeout=5)
 
 
 def test_a_directory_has_one_owner_and_its_mode_is_its_own(tmp_path: Path) -> None:
