@@ -199,8 +199,15 @@ class Claims:
             leased_until=until,
         )
 
-    async def settle_contacts(self, connection: Connection, outcomes: Sequence[ContactOutcome]) -> None:
-        """Store what became of contacts; first in its transaction. The caller holds their leases; they are kept."""
+    async def settle_contacts(
+        self, connection: Connection, outcomes: Sequence[ContactOutcome]
+    ) -> Sequence[UUID]:
+        """Store what became of contacts; first in its transaction. The caller holds their leases; they are kept.
+
+        Returns those of them that were merged into somebody else meanwhile.
+        """
+        if not outcomes:
+            return ()
         written = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Written)]
         locked = await lock_contacts(
             connection,
@@ -249,6 +256,8 @@ class Claims:
                 [outcome.contact_id for outcome in again],
                 [outcome.retry_in for outcome in again],
             )
+        settled = {outcome.contact_id for outcome in outcomes}
+        return [row["contact_id"] for row in locked if row["redirect_to"] and row["contact_id"] in settled]
 
     async def begin_creates(
         self,

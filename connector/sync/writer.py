@@ -220,9 +220,9 @@ class Writer:
 
         async def settle_contacts(connection: Connection) -> set[str]:
             await self._tables.must_be_whole(connection, since=token)
-            await self._claims.settle_contacts(connection, people)
-            # A contact that was merged while its first write was under way leaves a record over.
-            await queue_retirements(connection, self._claims.schema, [item.contact_id for item in people])
+            merged = await self._claims.settle_contacts(connection, people)
+            if merged:  # while its write was under way: it may leave a record over
+                await queue_retirements(connection, self._claims.schema, merged)
             await self._bury(
                 connection, [(str(item.contact_id), item.version, item.result) for item in people]
             )
