@@ -38,7 +38,8 @@ def section(outcome: Outcome, *, command: str) -> str:
         "",
     ]
     if outcome.error:
-        lines += ["```", *outcome.error.splitlines(), "```", ""]
+        # The traceback was printed; its paths are of one machine.
+        lines += [f"It could not be judged: `{outcome.error.strip().splitlines()[-1]}`", ""]
     if outcome.figures:
         lines += ["| measured | bar | seen | |", "|--|--|--|--|", *map(_line, outcome.figures), ""]
     return "\n".join(lines)
