@@ -204,12 +204,14 @@ def _result(
         for logged in found.messages
         if logged.wamid in played.expected.wamids and (at := posted.get(logged.wamid)) is not None
     )
+    # Outbound messages are expected as well, though only their statuses were posted.
+    expected = played.expected.wamids.union(*(person.outbound for person in played.expected.people))
     return {
         "passed": verdict.passed,
         "messages": verdict.messages,
         "contacts_found": verdict.contacts,
         "activities_found": verdict.activities,
-        "notices_found": sum(logged.wamid not in played.expected.wamids for logged in found.messages),
+        "notices_found": sum(logged.wamid not in expected for logged in found.messages),
         "missing": len(verdict.missing),
         "doubled": len(verdict.doubled_activities)
         + len(verdict.doubled_contacts)

@@ -66,18 +66,20 @@ def sections_of(text: str) -> dict[int, str]:
     }
 
 
-def report(sections: Mapping[int, str]) -> str:
-    """The whole page."""
+def report(sections: Mapping[int, str], *, titles: Mapping[int, str]) -> str:
+    """The whole page. `titles`: every row there is; one without a section is said to be not measured."""
     table = ["| # | scenario | verdict | measured |", "|--|--|--|--|"]
-    for number in sorted(sections):
-        found = _SECTION.match(sections[number])
-        assert found is not None
-        table.append(f"| {number} | {found[2]} | {found[3]} | {found[4]} |")
+    for number in sorted({*sections, *titles}):
+        found = _SECTION.match(sections.get(number, ""))
+        title, verdict, day = found.groups()[1:] if found else (titles[number], "not measured", "")
+        table.append(f"| {number} | {title} | {verdict} | {day} |")
     return "\n".join([_HEAD, *table, "", *(sections[number] for number in sorted(sections))])
 
 
-def record(outcomes: Sequence[Outcome], *, command: str, file: Path = REPORT) -> None:
-    """Put these rows into the report, and keep the others."""
+def record(
+    outcomes: Sequence[Outcome], *, titles: Mapping[int, str], command: str, file: Path = REPORT
+) -> None:
+    """Put these rows into the report, and keep the others; `titles`: of all rows there are."""
     kept = sections_of(file.read_text("utf-8")) if file.exists() else {}
     fresh = {outcome.row.number: section(outcome, command=command) for outcome in outcomes}
-    file.write_text(report({**kept, **fresh}), "utf-8")
+    file.write_text(report({**kept, **fresh}, titles=titles), "utf-8")

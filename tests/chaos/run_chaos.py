@@ -48,6 +48,7 @@ _MODULES = (
     row_state_machine,
 )
 ROWS: dict[int, Row] = {module.ROW.number: module.ROW for module in _MODULES}
+TITLES = {number: row.title for number, row in ROWS.items()}
 
 # Long waits under little load: side by side they take as long as one of them. Row → seconds after which it begins, so
 # that one has caught up before the other has to.
@@ -99,7 +100,7 @@ async def play(numbers: Sequence[int], *, seed: int, folder: Path, command: str,
         ]
         outcomes = await asyncio.gather(*measured)
         if write:  # after each lane: a run that is broken off has told what it knows
-            chaos_report.record(outcomes, command=command)
+            chaos_report.record(outcomes, titles=TITLES, command=command)
         held = held and all(outcome.held for outcome in outcomes)
     return held
 

@@ -117,9 +117,12 @@ def _outcome(number: int, *figures: Figure, error: str = "") -> Outcome:
 def test_a_run_of_some_rows_keeps_the_others(tmp_path: Path) -> None:
     """A row is replaced by its next run, the others stay as they were measured, in order."""
     file = tmp_path / "reliability.md"
-    chaos_report.record([_outcome(2, none_of("lost", 0)), _outcome(10)], command="all", file=file)
-    chaos_report.record([_outcome(2, none_of("lost", 3))], command="some", file=file)
-    chaos_report.record([_outcome(1, error="it fell")], command="one", file=file)
+    titles = {1: "row 1", 2: "row 2", 4: "row 4", 10: "row 10"}
+    both = [_outcome(2, none_of("lost", 0)), _outcome(10)]
+    chaos_report.record(both, titles=titles, command="all", file=file)
+    chaos_report.record([_outcome(2, none_of("lost", 3))], titles=titles, command="some", file=file)
+    fell = _outcome(1, error='  File "/somewhere/row.py", line 3\nRuntimeError: it fell')
+    chaos_report.record([fell], titles=titles, command="one", file=file)
     text = file.read_text("utf-8")
     found = chaos_report.sections_of(text)
     assert list(found) == [1, 2, 10]
@@ -128,4 +131,6 @@ def test_a_run_of_some_rows_keeps_the_others(tmp_path: Path) -> None:
     assert "| 10 | row 10 | held | 2026-11-24 |" in text
     assert "| lost | 0 | 3 | **failed** |" in found[2]
     assert "`some`" in found[2]
-    assert "it fell" in found[1]
+    assert "`RuntimeError: it fell`" in found[1]
+    assert "/somewhere" not in text
+    assert "| 4 | row 4 | not measured |" in text
