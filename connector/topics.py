@@ -9,9 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from connector.events import AccountEvent, ConversationEvent, DeadLetter, Trigger, WhatsAppUpdate
+from connector.events import (
+    AccountEvent,
+    ConversationEvent,
+    DeadLetter,
+    OperatorAction,
+    Trigger,
+    WhatsAppUpdate,
+)
 
 _DAY_MS = 24 * 3600 * 1000
+
+OPERATOR = "operator"
+"""Writes where no role does: a person, by a command."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +108,15 @@ DEAD_LETTERS = Topic(
     max_message_bytes=24 * 1024 * 1024,  # the largest record of another topic, in base64
 )
 
+OPERATOR_ACTIONS = Topic(
+    name="operator.actions",
+    key="the act",
+    value=OperatorAction,
+    retention_ms=365 * _DAY_MS,
+    description="What operators did by commands that repair: who, when, why, to what, with which result.",
+    written_by=(OPERATOR,),
+)
+
 ALL_TOPICS = (
     WHATSAPP_UPDATES,
     WHATSAPP_HISTORY,
@@ -105,4 +124,5 @@ ALL_TOPICS = (
     ACCOUNT_EVENTS,
     CRM_TRIGGERS,
     DEAD_LETTERS,
+    OPERATOR_ACTIONS,
 )

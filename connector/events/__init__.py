@@ -22,6 +22,7 @@ from connector.events.messages import (
     MessageRevoked,
     Via,
 )
+from connector.events.operator import OperatorAction
 from connector.events.sends import (
     SendAccepted,
     SendAttempted,
@@ -80,6 +81,7 @@ __all__ = [
     "MessageEdited",
     "MessageReacted",
     "MessageRevoked",
+    "OperatorAction",
     "Origin",
     "Person",
     "PersonIntroduced",

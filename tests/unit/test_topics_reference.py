@@ -14,7 +14,7 @@ from connector.events import ContactChanged, Origin, Person
 from connector.roles import ROLES
 from connector.schema_compatibility import Verdict, schema_changes
 from connector.streams.codec import decode, encode
-from connector.topics import ALL_TOPICS, CONVERSATION_EVENTS, Topic
+from connector.topics import ALL_TOPICS, CONVERSATION_EVENTS, OPERATOR, Topic
 from connector.topics_reference import (
     CONTRACT_VERSION,
     asyncapi_document,
@@ -85,10 +85,10 @@ def test_a_channel_says_what_the_broker_is_told(topic: Topic) -> None:
 
 
 def test_operations_name_roles_that_exist_and_cover_every_topic() -> None:
-    """Whoever writes or reads a topic is a role, and no topic is without a writer."""
+    """Whoever writes or reads a topic is a role or the operator, and no topic is without a writer."""
     for topic in ALL_TOPICS:
         assert topic.written_by
-        assert {*topic.written_by, *topic.read_by} <= {*ROLES}
+        assert {*topic.written_by, *topic.read_by} <= {*ROLES, OPERATOR}
     sends = [item for item in DOCUMENT["operations"].values() if item["action"] == "send"]
     assert {item["channel"]["$ref"] for item in sends} == {
         f"#/channels/{name}" for name in DOCUMENT["channels"]
