@@ -134,10 +134,10 @@ def fold(
     # One statement moves the messages of all losers at once: each has to name the person of today, not one who
     # loses in the same batch.
     moved = {loser: resolve(loser, redirects) for loser in _link_merges(events, redirects)}
-    persons, messages = _gather(events, redirects)
+    persons, messages = gather(events, redirects)
     for loser, winner in moved.items():
         lost = people.get(loser, ContactState(contact_id=loser))
-        gained = persons.setdefault(winner, _PersonNews())
+        gained = persons.setdefault(winner, PersonNews())
         gained.facts = merge_contact_facts(gained.facts, lost.facts)
         gained.fresh_at = max(gained.fresh_at, lost.fresh_at)
         people[loser] = replace(lost, redirect_to=winner)
@@ -153,7 +153,7 @@ def fold(
             if held is not standing.held:
                 standing = replace(standing, held=held)
             changed_people.append(
-                _ahead(state, merged, priority=priority, fresh_at=person.fresh_at, now=now, standing=standing)
+                ahead(state, merged, priority=priority, fresh_at=person.fresh_at, now=now, standing=standing)
             )
 
     changed_messages: list[ActivityState] = []
@@ -164,13 +164,13 @@ def fold(
         facts = _merge_versions(known.facts, news.facts)
         if not keep_deleted_text:
             facts = without_deleted_text(facts)
-        holder = _holder(facts, known, redirects)
+        holder = holder_of(facts, known, redirects)
         if facts == known.facts and holder == known.contact_id and known.stored:
             continue
         priority = Priority.REPLAY if replay else news.priority
         keep_position = known.position is not None and not news.has_message
         changed_messages.append(
-            _ahead(
+            ahead(
                 known,
                 facts,
                 priority=priority,
@@ -185,7 +185,7 @@ def fold(
 
 
 @dataclass(slots=True)
-class _PersonNews:
+class PersonNews:
     """What one batch says about one person."""
 
     facts: ContactFacts = field(default_factory=dict)
@@ -194,7 +194,7 @@ class _PersonNews:
 
 
 @dataclass(slots=True)
-class _MessageNews:
+class MessageNews:
     """What one batch says about one message. `position`: of the message itself, once the batch has it."""
 
     position: Position
@@ -218,18 +218,20 @@ def _link_merges(
     return losers
 
 
-def _gather(
+def gather(
     events: Sequence[tuple[ConversationEvent, Position]], redirects: Mapping[UUID, UUID]
-) -> tuple[dict[UUID, _PersonNews], dict[str, _MessageNews]]:
-    """Fold the batch within itself, so that a row is read and written once however often it is named."""
-    persons: dict[UUID, _PersonNews] = {}
-    messages: dict[str, _MessageNews] = {}
+) -> tuple[dict[UUID, PersonNews], dict[str, MessageNews]]:
+    """What the events say, by person and by message: the batch folded within itself, so that a row is read and
+    written once however often it is named.
+    """
+    persons: dict[UUID, PersonNews] = {}
+    messages: dict[str, MessageNews] = {}
     for event, position in events:
         contact_id = event.person.contact_id
         priority = _class_of(event)
         wamid = _subject(event)
         if wamid is not None:
-            news = messages.setdefault(wamid, _MessageNews(position=position))
+            news = messages.setdefault(wamid, MessageNews(position=position))
             news.facts = _merge_versions(news.facts, _facts_about_message(event))
             news.fresh_at = max(news.fresh_at, event.at)
             news.priority = min(news.priority, priority)
@@ -238,7 +240,7 @@ def _gather(
                 news.has_message = True
         if contact_id is None:
             continue
-        person = persons.setdefault(resolve(contact_id, redirects), _PersonNews())
+        person = persons.setdefault(resolve(contact_id, redirects), PersonNews())
         person.facts = merge_contact_facts(person.facts, contact_facts(event))
         person.fresh_at = max(person.fresh_at, event.at)
         person.priority = min(person.priority, priority)
@@ -277,7 +279,7 @@ class _Owner(IntEnum):
     """The message itself."""
 
 
-def _holder(facts: ActivityFacts, known: ActivityState, redirects: Mapping[UUID, UUID]) -> UUID | None:
+def holder_of(facts: ActivityFacts, known: ActivityState, redirects: Mapping[UUID, UUID]) -> UUID | None:
     """Whose message it is today: the owner's redirects followed."""
     owner = facts.get("owner")
     if owner is None:
@@ -299,7 +301,7 @@ def _merge_versions(left: ActivityFacts, right: ActivityFacts) -> ActivityFacts:
 State = TypeVar("State", ContactState, ActivityState)
 
 
-def _ahead(
+def ahead(
     state: State,
     facts: dict[str, Any],
     *,
