@@ -327,7 +327,8 @@ class StreamSettings(_Group):
     dead_letter_run: int = Field(default=200, ge=1)
     """Dead letters in a row that stop a stage: a bad deploy must not empty a topic into dead.letters."""
     dead_letter_share: float = Field(default=0.2, gt=0, le=1)
-    """Share of the last 1,000 records that may become dead letters before the stage stops."""
+    """Share of the last 1,000 records that may become dead letters before the stage stops; not counted are updates
+    that came in without a known form."""
 
 
 class TriggerClient(_Group):

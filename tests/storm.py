@@ -113,15 +113,14 @@ async def _settle(deployment: LocalDeployment, database: asyncpg.Connection, *, 
     deadline = time.monotonic() + timeout
     try:
         while time.monotonic() < deadline:
-            ends = {
-                topic.name: await _end(consumer, topic)
-                for topic in (WHATSAPP_UPDATES, WHATSAPP_HISTORY, CONVERSATION_EVENTS)
-            }
-            live = ends["whatsapp.updates"] + ends["whatsapp.history"]
-            owed = [live - await _offsets(database, "identity")]
-            owed.append(await database.fetchval("SELECT count(*) FROM shared.outgoing"))
+            owed = [await database.fetchval("SELECT count(*) FROM shared.outgoing")]
+            for topic in (WHATSAPP_UPDATES, WHATSAPP_HISTORY):
+                owed.append(await _end(consumer, topic) - await _offset(database, "identity", topic))
             for sink in SINKS:
-                owed.append(ends["conversation.events"] - await _offsets(database, sink))
+                owed.append(
+                    await _end(consumer, CONVERSATION_EVENTS)
+                    - await _offset(database, sink, CONVERSATION_EVENTS)
+                )
                 owed.append(await database.fetchval(_WAITING.format(sink=sink)))
             if not any(owed):
                 return
@@ -147,8 +146,9 @@ def _partitions(topic: Topic) -> list[TopicPartition]:
     return [TopicPartition(topic.name, number) for number in range(EMBEDDED_PARTITIONS)]
 
 
-async def _offsets(database: asyncpg.Connection, schema: str) -> int:
-    return int(await database.fetchval(f"SELECT coalesce(sum(next_offset), 0) FROM {schema}.offsets"))
+async def _offset(database: asyncpg.Connection, schema: str, topic: Topic) -> int:
+    query = f"SELECT coalesce(sum(next_offset), 0) FROM {schema}.offsets WHERE topic = $1"
+    return int(await database.fetchval(query, topic.name))
 
 
 async def _read_log(bootstrap_servers: str) -> Log:

@@ -53,10 +53,10 @@ class RouteStage:
 
 
 def _read(record: Record) -> Reading | Dead:
-    source = ""
+    source, foretold = "", False
     try:
         update: WhatsAppUpdate = decode(WHATSAPP_UPDATES, record.value)
-        source = update.received_at.isoformat()  # one instant a POST
+        source, foretold = update.received_at.isoformat(), update.kind == "unknown"  # one instant a POST
         origin = Origin(
             topic=record.topic,
             partition=record.partition,
@@ -65,4 +65,6 @@ def _read(record: Record) -> Reading | Dead:
         )
         return read_update(update, origin)
     except Rejected as error:
-        return Dead(cause=error.cause, reason=error.message, advice=error.advice, source=source)
+        return Dead(
+            cause=error.cause, reason=error.message, advice=error.advice, source=source, foretold=foretold
+        )

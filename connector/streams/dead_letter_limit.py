@@ -24,6 +24,8 @@ class DeadLetterLimit:
     (or all of the data is), and every further one makes the repair longer. So the line stops with nothing of
     the batch acknowledged, as Arroyo's dead-letter-queue limit does. Dead letters of one source count as one:
     a single webhook may hold a thousand elements that nobody can read, and says nothing about the next.
+    Those that their record foretold count for the run only, as
+    docs/decisions/what-the-dead-letter-share-counts.md tells.
     """
 
     def __init__(
@@ -46,7 +48,8 @@ class DeadLetterLimit:
         last: Dead | None = None
         for outcome in _once(outcomes, dict(self._sources)):
             dead = isinstance(outcome, Dead)
-            recent.append(dead)
+            if not _foretold(outcome):
+                recent.append(dead)
             in_a_row = in_a_row + 1 if dead else 0
             last = outcome if isinstance(outcome, Dead) else last
             if in_a_row > self._run:
@@ -58,7 +61,8 @@ class DeadLetterLimit:
         """Count outcomes whose records were acknowledged."""
         for outcome in _once(outcomes, self._sources):
             dead = isinstance(outcome, Dead)
-            self._recent.append(dead)
+            if not _foretold(outcome):
+                self._recent.append(dead)
             self._in_a_row = self._in_a_row + 1 if dead else 0
         for source in list(self._sources)[:-_WINDOW]:
             del self._sources[source]
@@ -68,6 +72,10 @@ class DeadLetterLimit:
         return Terminal(
             f"{self._stage} would declare {how_many} dead{example}. {self._left}", advice=self._advice
         )
+
+
+def _foretold(outcome: Outcome) -> bool:
+    return isinstance(outcome, Dead) and outcome.foretold
 
 
 def _once(outcomes: Sequence[Outcome], sources: dict[str, None]) -> Iterator[Outcome]:

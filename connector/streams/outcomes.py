@@ -39,12 +39,14 @@ class Dead:
     """The record can never be applied: the harness keeps its bytes in `dead.letters` before acknowledging it.
 
     `source` names what it came with, "" if nothing does: one bad delivery of many records is one fault, not many.
+    `foretold`: the record says itself that it has no known form, so that its end says nothing about this stage.
     """
 
     cause: str
     reason: str
     advice: str = ""
     source: str = ""
+    foretold: bool = False
 
 
 Outcome = Done | Dead

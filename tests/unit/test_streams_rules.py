@@ -61,6 +61,20 @@ def test_one_bad_delivery_counts_once() -> None:
         limit.check([DEAD] * 3)
 
 
+def test_what_its_record_foretold_counts_for_the_run_only() -> None:
+    """Updates that came in without a known form are no share of anything; a topic full of them still stops the line."""
+    unknown = Dead(cause="c", reason="r", foretold=True)
+    limit = DeadLetterLimit(stage="s", run=300, share=0.2)
+    limit.record([unknown, DONE] * 1000)
+    limit.check([unknown, DONE] * 500)
+    limit.record([DEAD] * 200)
+    limit.record([unknown, DONE] * 300)
+    with pytest.raises(Terminal, match="of the last 1000"):
+        limit.check([DEAD])
+    with pytest.raises(Terminal, match="more than 300 records in a row"):
+        limit.check([unknown] * 301)
+
+
 def test_backoff_doubles_up_to_its_cap_with_jitter_above_a_half() -> None:
     """The first pause is short, the longest is capped, and no two workers agree."""
     assert backoff(1, random=lambda: 0.0) == pytest.approx(0.1)
