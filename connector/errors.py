@@ -46,7 +46,14 @@ class TablesBehind(Transient):
 
 
 class Uncertain(ConnectorError):
-    """The answer was lost: the peer may or may not have acted. Settle by looking up, never by repeating."""
+    """The answer was lost: the peer may or may not have acted. Settle by looking up, never by repeating.
+
+    `under_way`: it may still act. False when the peer itself has ended the request with an error.
+    """
+
+    def __init__(self, message: str, *, advice: str = "", under_way: bool = True) -> None:
+        super().__init__(message, advice=advice)
+        self.under_way = under_way
 
 
 class Rejected(ConnectorError):

@@ -247,9 +247,19 @@ UNION ALL SELECT 1 FROM {sink}.retirements WHERE settled_at IS NULL LIMIT 1
 
 @asynccontextmanager
 async def sink_world(
-    sink: str, database_url: str, *, settings: SyncSettings | None = None, region: str = "BR", **config: Any
+    sink: str,
+    database_url: str,
+    *,
+    settings: SyncSettings | None = None,
+    region: str = "BR",
+    request_timeout: float | None = None,
+    **config: Any,
 ) -> AsyncIterator[SinkWorld]:
-    """Open a role of `hubspot` or `salesforce` on a new portal or org. `config`: of the HubSpot simulator."""
+    """Open a role of `hubspot` or `salesforce` on a new portal or org. `config`: of the HubSpot simulator.
+
+    `request_timeout`: seconds, in place of the settings' own.
+    """
+    timeout: dict[str, float] = {} if request_timeout is None else {"request_timeout": request_timeout}
     portal = HubSpotConfig(**({"burst_limit": None, "search_lag": 0.0} | config))
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(SandboxServer(hubspot=portal))
@@ -261,6 +271,7 @@ async def sink_world(
                 burst_calls=portal.burst_limit or 0,
                 search_calls=portal.search_limit or 0,
                 daily_calls=portal.daily_limit or 0,
+                **timeout,
             )
             database = DatabaseSettings(url=SecretStr(database_url))
             quota = await stack.enter_async_context(governed(account_limits(account), database))
@@ -271,8 +282,11 @@ async def sink_world(
                     consumer_key=SecretStr(APP.consumer_key),
                     consumer_secret=SecretStr(APP.consumer_secret),
                     base_url=server.salesforce_url,
+                    **timeout,
                 )
             )
+        if request_timeout is not None:
+            crm.request_timeout = request_timeout + 0.2
         assert (await crm.check_setup(create=True)).ready
         pool = await open_pool(database_url, size=8, application="test")
         people = HubSpotPeople(server) if sink == "hubspot" else SalesforcePeople(server)

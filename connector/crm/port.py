@@ -191,11 +191,12 @@ class Later:
 class Unknown:
     """The answer was lost: the item may be there. Look it up before writing it again.
 
-    `passed_over`: the CRM answered, without a word about this item.
+    `passed_over`: the CRM answered, without a word about this item. `under_way`: the CRM may still be writing it.
     """
 
     reason: str
     passed_over: bool = False
+    under_way: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

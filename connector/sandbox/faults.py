@@ -84,6 +84,9 @@ class Fault(BaseModel):
     method: str | None = None
     when: Literal["before", "after"] = "before"
     """For stall, reset and status: before the request is handled, or after (the write happened)."""
+    lands_after: Annotated[float, Field(ge=0)] | None = None
+    """reset, status; before: the request is handled all the same, so many seconds after its client was told that it
+    failed, as by a proxy that gave up on a CRM that did not. None: it is never handled."""
     times: Annotated[int, Field(ge=1)] | None = None
     """Meets this many requests, then is gone; None: for ever."""
     skip: Annotated[int, Field(ge=0)] = 0
@@ -117,6 +120,11 @@ class Fault(BaseModel):
         name = needs.get(self.kind)
         if name is not None and getattr(self, name) is None:
             msg = f"a fault of kind {self.kind} needs `{name}`"
+            raise ValueError(msg)
+        if self.lands_after is not None and (
+            self.kind not in (FaultKind.RESET, FaultKind.STATUS) or self.when != "before"
+        ):
+            msg = "`lands_after` is for a reset or a status before the request is handled"
             raise ValueError(msg)
         return self
 

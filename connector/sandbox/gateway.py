@@ -185,17 +185,32 @@ class Gateway:
                 await self._hold(self._faults.delay(fault), call, connection)
         for fault in faults:
             if fault.when == "before" and await self._break_off(fault, connection):
+                if fault.lands_after is not None:
+                    await self._land(exchange, call, seconds=fault.lands_after)
                 return
-        answer = self.simulator.handle(exchange)
-        call.effects.extend(self.simulator.drain_effects())
-        # A record that this request created has an id only now: later writers know it by that id.
-        if call.touches:
-            self._journal.touch(call, self.simulator.touches(exchange))
+        answer = self._handle(exchange, call)
         for fault in faults:
             if fault.when == "after" and await self._break_off(fault, connection):
                 return
         spoiled = next((fault for fault in faults if fault.kind in ANSWER_FAULTS), None)
         await _send_spoiled(answer, spoiled, connection)
+
+    def _handle(self, exchange: Exchange, call: Call) -> Answer:
+        answer = self.simulator.handle(exchange)
+        call.effects.extend(self.simulator.drain_effects())
+        # A record that this request created has an id only now: later writers know it by that id.
+        if call.touches:
+            self._journal.touch(call, self.simulator.touches(exchange))
+        return answer
+
+    async def _land(self, exchange: Exchange, call: Call, *, seconds: float) -> None:
+        """Handle a request whose client was told that it failed, or not at all when the server stops first."""
+        self._journal.abandon(call)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._released.wait()
+                return
+        self._handle(exchange, call)
 
     async def _hold(self, seconds: float, call: Call, connection: _Connection) -> None:
         """Delay a request; one whose client leaves meanwhile is still handled when its time comes."""

@@ -31,7 +31,10 @@ class Violation:
     """Something that no correct client does, whatever the network did to it."""
 
     kind: str
-    """overlapping_writes: two requests in flight at once that both write this contact."""
+    """overlapping_writes: two requests in flight at once that both write this contact. One whose client gave it up
+    is in flight until it was handled: Salesforce works on a call for up to ten minutes, whoever still listens
+    (developer.salesforce.com, API Request Limits and Allocations), and no CRM takes a call back when its connection
+    ends."""
     subject: str
     """The contact's record id, or `property=value` while it has none."""
     first_call: int
@@ -119,8 +122,7 @@ class Journal:
         call.touches |= added
 
     def abandon(self, call: Call) -> None:
-        """Note that the client gave a request up: its later writes of the same contacts are no offence."""
-        self._open.pop(call.number, None)
+        """Note that the client gave a request up; it is in flight until it is closed."""
         call.client_left = True
 
     def close(self, call: Call, *, status: int | None) -> None:

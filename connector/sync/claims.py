@@ -106,6 +106,24 @@ class ActivityOutcome:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LeaseEnds:
+    """What becomes of a drain's leases, which its rows show as `leased_until`, when it ends.
+
+    `release`: given back. `linger`: kept for `seconds`, as the CRM may still be writing these people.
+    """
+
+    release: Sequence[UUID]
+    leased_until: datetime
+    linger: Sequence[UUID] = ()
+    seconds: float = 0.0
+
+    @property
+    def all(self) -> Sequence[UUID]:
+        """Everybody who was leased."""
+        return [*self.release, *self.linger]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Claims:
     """The claims on one sink's schema."""
 
@@ -306,11 +324,13 @@ class Claims:
         await lock_contacts(connection, self.schema, contacts)
         rows = await connection.fetch(
             f"UPDATE {self.schema}.contacts SET lease_until = now() + make_interval(secs => $2) "  # noqa: S608
-            "WHERE contact_id = ANY($1::uuid[]) AND lease_until = $3 AND lease_until > now() RETURNING lease_until",
+            "WHERE contact_id = ANY($1::uuid[]) AND lease_until = $3 AND lease_until > now() "
+            "RETURNING lease_until, redirect_to",
             list(contacts),
             lease,
             leased_until,
         )
+        await self._keep_heirs_waiting(connection, rows)
         return rows[0]["lease_until"] if len(rows) == len(contacts) else None
 
     async def settle_activities(
@@ -320,10 +340,9 @@ class Claims:
         *,
         lost: Sequence[str],
         homeless: Mapping[UUID, str],
-        release: Sequence[UUID],
-        leased_until: datetime,
+        ends: LeaseEnds,
     ) -> None:
-        """Store what became of activities, and release the leases; first in its transaction.
+        """Store what became of activities, and end the leases; first in its transaction.
 
         `lost`: creates whose answer was lost. `homeless`: contacts whose record their messages did not find.
         Raises `Transient` when others hold the leases by now: what they have begun is not ours to settle.
@@ -331,12 +350,13 @@ class Claims:
         locked = await lock_contacts(
             connection,
             self.schema,
-            release,
+            ends.all,
             wamids=[*lost, *(outcome.wamid for outcome in outcomes)],
             record_ids=set(homeless.values()),
             columns="contact_id, lease_until",
         )
-        if {row["lease_until"] for row in locked if row["contact_id"] in set(release)} != {leased_until}:
+        leased = set(ends.all)
+        if {row["lease_until"] for row in locked if row["contact_id"] in leased} != {ends.leased_until}:
             raise Transient("The lease on the claimed contacts ended; what was written is looked up again.")
         await self._doubt_from_now(connection, lost)
         written = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Written)]
@@ -390,16 +410,41 @@ class Claims:
                 [outcome.wamid for outcome in unknown],
                 [outcome.retry_in for outcome in unknown],
             )
-        await self.release(connection, release, leased_until=leased_until)
+        await self._end(connection, ends)
         if homeless:
             await self._doubt_records(connection, sorted(homeless))
 
-    async def give_back(
-        self, connection: Connection, contacts: Sequence[UUID], *, leased_until: datetime
-    ) -> None:
-        """Release leases with nothing done; first in its transaction."""
-        await lock_contacts(connection, self.schema, contacts)
-        await self.release(connection, contacts, leased_until=leased_until)
+    async def give_back(self, connection: Connection, ends: LeaseEnds) -> None:
+        """End leases with nothing else to store; first in its transaction."""
+        await lock_contacts(connection, self.schema, ends.all)
+        await self._end(connection, ends)
+
+    async def _end(self, connection: Connection, ends: LeaseEnds) -> None:
+        if ends.release:
+            await self.release(connection, ends.release, leased_until=ends.leased_until)
+        if ends.linger:
+            rows = await connection.fetch(
+                f"UPDATE {self.schema}.contacts SET lease_until = now() + make_interval(secs => $3) "  # noqa: S608
+                "WHERE contact_id = ANY($1::uuid[]) AND lease_until = $2 "
+                "RETURNING lease_until, redirect_to",
+                list(ends.linger),
+                ends.leased_until,
+                ends.seconds,
+            )
+            await self._keep_heirs_waiting(connection, rows)
+
+    async def _keep_heirs_waiting(self, connection: Connection, rows: Sequence[Any]) -> None:
+        """What a merge took from people while they were leased waits for their leases, however long these get."""
+        heirs = {row["redirect_to"]: row["lease_until"] for row in rows if row["redirect_to"]}
+        if heirs:
+            await connection.execute(
+                f"UPDATE {self.schema}.activities AS t SET not_before = greatest(t.not_before, n.until) "  # noqa: S608
+                "FROM unnest($1::uuid[], $2::timestamptz[]) AS n (heir, until) WHERE t.contact_id = n.heir "
+                "AND t.desired_version > t.written_version AND t.intent_at IS NULL AND t.attempts = 0 "
+                "AND t.not_before > '-infinity'",
+                list(heirs),
+                list(heirs.values()),
+            )
 
     async def release(
         self, connection: Connection, contacts: Sequence[UUID], *, leased_until: datetime

@@ -168,7 +168,7 @@ class Lookups:
             async with lease.lock, transaction(self._pool) as connection:
                 await self._tables.must_be_whole(connection, since=token)
                 if found is None:
-                    await self._claims.give_back(connection, holding, leased_until=lease.leased_until)
+                    await self._claims.give_back(connection, lease.ends(holding))
                     return 0
                 told = [
                     (person, hits)

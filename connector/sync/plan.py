@@ -30,6 +30,11 @@ class PlannedContact:
     unchanged: bool
 
     @property
+    def contact_id(self) -> UUID:
+        """Whose it is."""
+        return self.claimed.contact_id
+
+    @property
     def key(self) -> str:
         """Names the item."""
         return str(self.claimed.contact_id)
@@ -52,6 +57,11 @@ class PlannedActivity:
     def priority(self) -> Priority:
         """The class it waits in."""
         return self.claimed.priority
+
+    @property
+    def contact_id(self) -> UUID:
+        """Whose it is."""
+        return self.claimed.contact_id
 
     @property
     def key(self) -> str:

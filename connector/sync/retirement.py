@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 
 from connector.crm.port import ContactUpsert, Crm, Priority, Terms
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Uncertain
 from connector.state.database import Connection
 from connector.sync.core.contacts import ContactFacts
 from connector.sync.core.desired import contact_profile
@@ -64,7 +64,7 @@ async def retire_one(
     A record is ready once none of our activities hangs on it and nobody writes its contact; one that we only may
     have written, once a lost write cannot arrive any more (request timeout and `late_write` seconds). The row stays
     locked during the call; a crash repeats the look, and deleting what is deleted is no error. What fails is tried
-    again later, behind the others; the record stays in the CRM meanwhile.
+    again later, behind the others and, when its answer was lost, once it can have ended; the record stays meanwhile.
     """
     row = await connection.fetchrow(
         f"""
@@ -81,6 +81,7 @@ async def retire_one(
     if row is None:
         return False
     reason = advice = ""
+    at_work = 0.0
     try:
         record_id = row["record_id"] or await crm.find_contact(str(row["contact_id"]), _TERMS)
         if record_id is None:
@@ -95,6 +96,8 @@ async def retire_one(
             outcome = "deleted" if retired.deleted else f"flagged: {retired.reason}"
     except ConnectorError as error:
         reason, advice = error.message, error.advice
+        if isinstance(error, Uncertain) and error.under_way:
+            at_work = crm.request_timeout + late_write
     except Exception as error:
         log.exception("an answer about a left-over contact record is not understood", sink=schema)
         reason = f"{crm.name} answered what is not understood: {type(error).__name__}"
@@ -102,9 +105,10 @@ async def retire_one(
         log.warning("a left-over contact record is tried again", sink=schema, reason=reason, advice=advice)
         await connection.execute(
             f"UPDATE {schema}.retirements SET attempts = attempts + 1, "  # noqa: S608
-            "not_before = now() + make_interval(secs => least(600, 5 * 2.0 ^ least(attempts, 10))) "
+            "not_before = now() + make_interval(secs => greatest($2, least(600, 5 * 2.0 ^ least(attempts, 10)))) "
             "WHERE contact_id = $1",
             row["contact_id"],
+            at_work,
         )
         return False
     await connection.execute(

@@ -117,7 +117,12 @@ class Writer:
         self._tables = tables or AlwaysWhole()
         self._settings = settings
         self._claims = Claims(schema=crm.name)
-        self._calls = CallRunner(crm, health=health, stopped_retry=settings.stopped_retry)
+        self._calls = CallRunner(
+            crm,
+            health=health,
+            stopped_retry=settings.stopped_retry,
+            late_write=settings.lost_write_margin,
+        )
         self._refused_contacts, self._refused_activities = (
             RefusalLimit(
                 stage=self.stage,
@@ -213,7 +218,10 @@ class Writer:
     async def _write(self, claim: Claim, lease: HeldLease, token: Token) -> int:
         records, people = await self._write_contacts(claim, lease)
         plan = plan_activities(
-            claim.activities, records=records, layout=self._mapping.layout, links=self._links
+            [item for item in claim.activities if item.contact_id not in lease.lingering],
+            records=records,
+            layout=self._mapping.layout,
+            links=self._links,
         )
         found, absent = await self._look_up(plan.in_doubt, lease)
         creates = [*plan.creates, *absent]
@@ -253,8 +261,7 @@ class Writer:
                 messages,
                 lost=lost,
                 homeless=homeless,
-                release=[contact.contact_id for contact in claim.contacts],
-                leased_until=lease.leased_until,
+                ends=lease.ends([contact.contact_id for contact in claim.contacts]),
             )
             await self._bury(connection, [(item.wamid, item.version, item.result) for item in messages])
 
@@ -317,7 +324,8 @@ class Writer:
 
         outcomes: list[ActivityOutcome] = []
         absent: list[PlannedActivity] = []
-        for item, result in await self._calls.run(items, self.crm.activities_per_call, find, lease=lease):
+        asked = await self._calls.run(items, self.crm.activities_per_call, find, lease=lease, reads=True)
+        for item, result in asked:
             if isinstance(result, Written):
                 metrics.IN_DOUBT.labels(self.crm.name, "found").inc()
                 outcomes.append(_outcome(item, result, on_record_id=item.begun_on, found_in_doubt=True))
@@ -490,7 +498,7 @@ class Writer:
 def _found(result: FindResult) -> WriteResult:
     if isinstance(result, Later):
         return result
-    return Unknown(reason="not found") if result is None else Written(record_id=result)
+    return Unknown(reason="not found", under_way=False) if result is None else Written(record_id=result)
 
 
 def _still_in_doubt(item: PlannedActivity, result: Later, *, sink: str) -> ActivityOutcome:

@@ -1,4 +1,4 @@
-"""Row 2: the CRM wrote, and its answer is lost: by a timeout, a reset, half a body, or a proxy's page."""
+"""Row 2: the CRM wrote, or does so later, and its answer is lost: by a timeout, a reset, half a body, or a proxy's page."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from chaos_world import NO_QUOTA, World, opened
 SHARE = 0.05
 
 
-async def play(world: World, *, updates: int, per_second: float, settle: float) -> list[Figure]:
-    """Lose one answer in twenty, in several ways, of every kind of call, after the write was made."""
+async def play(world: World, *, updates: int, per_second: float, settle: float, lands: float) -> list[Figure]:
+    """Lose one answer in twenty, in several ways, of every kind of call, after the write was made or before it.
+
+    `lands`: seconds until a write that comes late is made: longer than the request timeouts.
+    """
     ways: list[dict[str, object]] = [
         {"kind": "reset", "when": "after"},
         {"kind": "stall", "when": "after"},
         {"kind": "status", "status": 502, "when": "after"},
         {"kind": "incomplete_body"},
         {"kind": "empty_body"},
+        {"kind": "latency", "seconds": lands},
+        {"kind": "reset", "lands_after": lands},
+        {"kind": "status", "status": 504, "lands_after": lands},
     ]
     for sink in world.sinks:
         await world.fault(sink, kind="latency", seconds=0.02, seconds_max=0.2)
@@ -58,7 +64,7 @@ async def run(data_dir: Path, seed: int) -> Sequence[Figure]:
         sinks = ("sync-hubspot", "sync-salesforce") if unique else ("sync-hubspot",)
         async with opened(data_dir / mode.replace(" ", "-"), seed=seed, sinks=sinks, hubspot=portal) as world:
             figures.append(told("HubSpot portal", mode))
-            figures += await play(world, updates=15_000, per_second=150, settle=420)
+            figures += await play(world, updates=15_000, per_second=150, settle=420, lands=35)
     return figures
 
 

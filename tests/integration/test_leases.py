@@ -1,14 +1,15 @@
 """A process that was frozen past its lease: what others have claimed meanwhile is theirs."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import pytest
-from conversation_events import contact, message
+from conversation_events import contact, merged, message
 from sink_world import SinkWorld, sink_world
 
 from connector.errors import Transient
 from connector.state.database import transaction
-from connector.sync.claims import Claim, Claims
+from connector.sync.claims import Claim, Claims, LeaseEnds
 
 CLAIMS = Claims(schema="hubspot")
 
@@ -42,7 +43,7 @@ async def test_a_lease_that_ran_out_is_neither_renewed_nor_given_back(world: Sin
     async with transaction(world.pool) as connection:
         until = frozen.leased_until
         assert await CLAIMS.renew(connection, [contact("ana")], lease=60, leased_until=until) is None
-        await CLAIMS.give_back(connection, [contact("ana")], leased_until=until)
+        await CLAIMS.give_back(connection, LeaseEnds(release=[contact("ana")], leased_until=until))
     [row] = await world.fetch("SELECT lease_until FROM {sink}.contacts")
     assert row["lease_until"] == heir.leased_until
 
@@ -80,8 +81,42 @@ async def test_what_others_have_claimed_is_neither_created_nor_settled(world: Si
                 [],
                 lost=[],
                 homeless={},
-                release=[contact("ana")],
-                leased_until=frozen.leased_until,
+                ends=LeaseEnds(release=[contact("ana")], leased_until=frozen.leased_until),
             )
     [row] = await world.fetch("SELECT intent_at IS NOT NULL AS begun FROM {sink}.activities")
     assert row["begun"]
+
+
+async def test_whom_the_crm_may_still_be_writing_is_not_claimed_and_neither_is_their_heir(
+    world: SinkWorld,
+) -> None:
+    """A lease that lingers, or is renewed, keeps what a merge took from its holder waiting for as long."""
+    await world.fold(message("a", "new", shown={}), message("z", "old", seconds=-9, shown={}))
+    await world.fetch("UPDATE {sink}.contacts SET held = NULL, written_version = desired_version")
+    await world.fetch(
+        "UPDATE {sink}.contacts SET record_id = '1', lease_until = now() + interval '1 hour' WHERE contact_id = $1",
+        contact("old"),
+    )
+    await world.fetch("UPDATE {sink}.contacts SET record_id = '2' WHERE contact_id = $1", contact("new"))
+    await world.fetch("UPDATE {sink}.activities SET held = NULL")
+    leased_until = (await claim(world)).leased_until
+    await world.fold(merged("new", "old", seconds=9))
+    assert leased_until is not None
+    async with transaction(world.pool) as connection:
+        renewed = await CLAIMS.renew(connection, [contact("new")], lease=70, leased_until=leased_until)
+    assert renewed is not None
+    assert await _waits_until(world, "a") == renewed
+    ends = LeaseEnds(release=[], linger=[contact("new")], seconds=600, leased_until=renewed)
+    async with transaction(world.pool) as connection:
+        await CLAIMS.settle_activities(connection, [], lost=[], homeless={}, ends=ends)
+    [row] = await world.fetch(
+        "SELECT lease_until, now() AS now FROM {sink}.contacts WHERE contact_id = $1", contact("new")
+    )
+    assert 590 < (row["lease_until"] - row["now"]).total_seconds() < 601
+    assert await _waits_until(world, "a") == row["lease_until"]
+
+
+async def _waits_until(world: SinkWorld, wamid: str) -> datetime:
+    [row] = await world.fetch("SELECT not_before FROM {sink}.activities WHERE wamid = $1", wamid)
+    until: datetime = row["not_before"]
+    return until

@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -74,10 +75,10 @@ async def test_a_late_request_is_written_after_its_client_left(
             await asyncio.sleep(0.01)
 
 
-async def test_repeating_an_abandoned_write_is_no_violation(
+async def test_repeating_a_write_that_is_still_under_way_is_a_violation(
     server: SandboxServer, http: httpx.AsyncClient
 ) -> None:
-    """A client may write a contact again once it gave up a request that is still under way."""
+    """Giving a request up does not end it: who writes its contact again before it was handled writes it twice at once."""
     server.hubspot.faults.add(Fault.model_validate({"kind": "latency", "seconds": 5, "times": 1}))
     journal = server.hubspot.journal
     with pytest.raises(httpx.ReadTimeout):
@@ -88,7 +89,27 @@ async def test_repeating_an_abandoned_write_is_no_violation(
             await asyncio.sleep(0.01)
     assert (late.finished_at, len(server.hubspot.portal.contacts)) == (None, 0)
     assert (await http.post(UPSERT, json={"inputs": [contact("k")]})).status_code == 200
-    assert journal.violations == []
+    assert [item.kind for item in journal.violations] == ["overlapping_writes"]
+
+
+@pytest.mark.parametrize("told", [{"kind": "reset"}, {"kind": "status", "status": 504}], ids=["reset", "504"])
+async def test_a_write_lands_after_its_client_was_told_that_it_failed(
+    server: SandboxServer, http: httpx.AsyncClient, told: dict[str, object]
+) -> None:
+    """A proxy gives up, the CRM does not: the contact appears later, and was being written all the while."""
+    server.hubspot.faults.add(Fault.model_validate({**told, "lands_after": 0.4, "times": 1}))
+    journal = server.hubspot.journal
+    with suppress(httpx.TransportError):
+        assert (await http.post(UPSERT, json={"inputs": [contact("k")]})).status_code == 504
+    late = next(journal.calls(path="*/upsert"))
+    assert late.client_left
+    assert len(server.hubspot.portal.contacts) == 0
+    assert (await http.post(UPSERT, json={"inputs": [contact("k")]})).status_code == 200
+    async with asyncio.timeout(5):
+        while late.finished_at is None:
+            await asyncio.sleep(0.01)
+    assert [effect.action for effect in late.effects] == ["updated"]
+    assert journal.violations
 
 
 @pytest.mark.parametrize("kind", ["truncated_body", "not_json", "incomplete_body"])

@@ -153,7 +153,7 @@ async def in_halves(
 
 def _not_settled(error: ConnectorError) -> WriteResult:
     if isinstance(error, Uncertain):
-        return Unknown(reason=error.message)
+        return Unknown(reason=error.message, under_way=error.under_way)
     return Later(reason=error.message, retry_after=_retry_after(error))
 
 
@@ -194,7 +194,9 @@ def read_answer(
             results[key] = item_failure(error, correlation_id=correlation)
     for key in keys - results.keys():
         results[key] = Unknown(
-            reason="HubSpot's answer names fewer results than it was given items.", passed_over=True
+            reason="HubSpot's answer names fewer results than it was given items.",
+            passed_over=True,
+            under_way=False,
         )
     return results
 

@@ -29,6 +29,8 @@ _NO_POLICY = (10.0, 600.0)
 _MIGRATION_STATUS = 477  # the portal moves between data centres; Retry-After in seconds, up to 24 h
 _LOCKED_STATUS = 423  # "wait at least two seconds"
 _UNREACHABLE = {408, 500, 502, 503, 504, 520, 521, 522, 523, 524, 530}
+_ENDED = {500, 503}
+"""HubSpot's own words that a request failed. The others are a gateway's, which may have given up on one that goes on."""
 _NOT_IMPLEMENTED = 501  # no answer of HubSpot's own: whoever answers has no such endpoint, and did nothing
 
 # What a batch endpoint answers when something is wrong with the inputs. Any other 4xx is about the endpoint itself.
@@ -156,7 +158,7 @@ def call_failure(status: int, body: Any, headers: Mapping[str, str], *, writes: 
         )
     if status != _NOT_IMPLEMENTED and (status in _UNREACHABLE or status >= 500):
         text = f"HubSpot answered {status}: {message}"
-        return Uncertain(text) if writes else Transient(text)
+        return Uncertain(text, under_way=status not in _ENDED) if writes else Transient(text)
     if (absent := absent_property(said)) is not None:
         return absent
     return HubSpotRefusal(

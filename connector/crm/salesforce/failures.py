@@ -25,6 +25,9 @@ SETUP_ADVICE = (
     "then: connector setup salesforce"
 )
 _DAY = 86_400.0
+_ENDED = {500, 503}
+"""Salesforce's own words that a request failed. The others are a gateway's, which may have given up on one that goes
+on."""
 _LONGEST_CALL = 600.0  # seconds; Salesforce ends a call then
 _LONG_CALLS_RETRY = 5.0
 
@@ -136,7 +139,7 @@ def call_failure(status: int, content: Any, headers: Mapping[str, str], *, write
         return _limit(message, headers)
     if status >= 500 or status == 420:
         text = f"Salesforce answered {status}: {message}"
-        return Uncertain(text) if writes else Transient(text)
+        return Uncertain(text, under_way=status not in _ENDED) if writes else Transient(text)
     kind = kind_of(code)
     if kind is Kind.LATER:
         return Transient(f"Salesforce is busy ({code}): {message}")

@@ -65,7 +65,7 @@ async def _write(
         # Results are told apart by their place alone: with one missing, no place is certain.
         named = len(answer) if isinstance(answer, list) else 0
         reason = f"Salesforce answered {named} results for {len(rows)} records."
-        return [Unknown(reason=reason, passed_over=True)] * len(rows)
+        return [Unknown(reason=reason, passed_over=True, under_way=False)] * len(rows)
     outcomes = [_outcome(result) for result in answer]
     if all(isinstance(item, RowFailure) and item.kind in (Kind.SETUP, Kind.STOPPED) for item in outcomes):
         failure = outcomes[0]
@@ -81,4 +81,6 @@ def _outcome(result: Any) -> RowOutcome:
         failure = row_failure(result.get("errors"))
         if failure is not None:
             return failure
-    return Unknown(reason="Salesforce's result names neither a record nor an error.", passed_over=True)
+    return Unknown(
+        reason="Salesforce's result names neither a record nor an error.", passed_over=True, under_way=False
+    )
