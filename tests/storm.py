@@ -52,6 +52,11 @@ from connector.topics import (
 ROLES = ("ingress", "route", "sync-hubspot", "sync-salesforce")
 SINKS = ("hubspot", "salesforce")
 _IN_FLIGHT = 4
+_READERS = (
+    ("identity", WHATSAPP_UPDATES),
+    ("identity", WHATSAPP_HISTORY),
+    *((sink, CONVERSATION_EVENTS) for sink in SINKS),
+)
 
 
 def golden_bases() -> list[dict[str, Any]]:
@@ -113,15 +118,11 @@ async def _settle(deployment: LocalDeployment, database: asyncpg.Connection, *, 
     deadline = time.monotonic() + timeout
     try:
         while time.monotonic() < deadline:
-            owed = [await database.fetchval("SELECT count(*) FROM shared.outgoing")]
-            for topic in (WHATSAPP_UPDATES, WHATSAPP_HISTORY):
-                owed.append(await _end(consumer, topic) - await _offset(database, "identity", topic))
-            for sink in SINKS:
-                owed.append(
-                    await _end(consumer, CONVERSATION_EVENTS)
-                    - await _offset(database, sink, CONVERSATION_EVENTS)
-                )
-                owed.append(await database.fetchval(_WAITING.format(sink=sink)))
+            owed = [
+                await _end(consumer, topic) - await _offset(database, schema, topic)
+                for schema, topic in _READERS
+            ]
+            owed += [await database.fetchval(query) for query in _QUEUED]
             if not any(owed):
                 return
             await asyncio.sleep(0.3)
@@ -136,6 +137,9 @@ SELECT (SELECT count(*) FROM {sink}.activities
      + (SELECT count(*) FROM {sink}.contacts
         WHERE desired_version > written_version AND redirect_to IS NULL AND problem IS NULL)
 """
+
+
+_QUEUED = ("SELECT count(*) FROM shared.outgoing", *(_WAITING.format(sink=sink) for sink in SINKS))
 
 
 async def _end(consumer: AIOKafkaConsumer, topic: Topic) -> int:
