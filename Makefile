@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak storm chaos up lock schemas clean
+.PHONY: help demo test check bench soak storm chaos up lock schemas image image-trial clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,9 +42,16 @@ up: $(STAMP) ## Start the whole stack here, with the simulators
 schemas: $(STAMP) ## Write schemas/ from the models
 	@$(BIN)/connector schemas --write
 
+image: ## Build the image with buildah, without a daemon; BASE=debootstrap makes the base, too (docker/image.sh)
+	@docker/image.sh
+
+image-trial: $(STAMP) ## Run every role from the image that `make image` built, beside a real Kafka and PostgreSQL (root)
+	@$(BIN)/python tests/image_trial.py --image $(or $(IMAGE),localhost/connector:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml))
+
 lock: ## Pin the dependencies again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q -o requirements/dev.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q -c requirements/dev.txt -o requirements/runtime.txt
+	grep -o 'hatchling==[0-9.]*' pyproject.toml | head -n 1 | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q -c requirements/dev.txt -o requirements/build.txt
 
 # uv when present, else venv and pip; --no-build-isolation because the build back-end is locked too.
 $(STAMP): requirements/dev.txt pyproject.toml

@@ -1,4 +1,4 @@
-"""`connector schemas`: what is generated from the code: the contract of the topics, the settings page."""
+"""`connector schemas`: what is generated from the code: the topics' contract, the settings page, deployment files."""
 
 from __future__ import annotations
 
@@ -56,10 +56,12 @@ def schemas(
 
 
 def _rendered() -> dict[Path, str]:
+    from connector.deployment_files import rendered_deployment_files
     from connector.settings_reference import rendered_configuration
     from connector.topics_reference import rendered_contract
 
     files = {Path("schemas") / name: text for name, text in rendered_contract().items()}
+    files |= rendered_deployment_files()
     files[Path("docs/configuration.md")] = rendered_configuration()
     return files
 

@@ -64,7 +64,8 @@ class LocalDeployment:
     """Engines, topics, tables and role processes under `data_dir`; entered, all of them are ready.
 
     `roles` may name a role several times: each is a replica with its own health port. `env` comes on top of
-    this process's environment. `say` gets a sentence for each step.
+    this process's environment. `command` is the connector that the processes run: its program by absolute path, and
+    what comes before `run ROLE`. `say` gets a sentence for each step.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class LocalDeployment:
         env: Mapping[str, str] | None = None,
         ingress_port: int | None = None,
         policy: RestartPolicy | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "connector"),
         say: Callable[[str], None] = lambda _: None,
         on_change: Callable[[Status], None] = lambda _: None,
     ) -> None:
@@ -85,6 +87,7 @@ class LocalDeployment:
         self._extra = dict(env or {})
         self._ingress_port = ingress_port
         self._policy = policy or RestartPolicy()
+        self._command = command
         self._say = say
         self._on_change = on_change
         self.stack = EmbeddedStack(self._data_dir)
@@ -215,7 +218,7 @@ class LocalDeployment:
         self.role_urls[name] = url
         return Program(
             name=name,
-            argv=[sys.executable, "-m", "connector", "run", role],
+            argv=[*self._command, "run", role],
             env=env,
             ready_url=f"{url}/readyz",
             niceness=0 if role == "ingress" else _BACKGROUND,
@@ -227,7 +230,7 @@ class LocalDeployment:
         return Program(
             name="sandbox",
             argv=[
-                *(sys.executable, "-m", "connector", "sandbox", "--json"),
+                *(*self._command, "sandbox", "--json"),
                 *("--webhook-url", webhook_url),
                 *("--hubspot-port", ports[0], "--hubspot-config", json.dumps(dict(options.hubspot))),
                 *("--salesforce-port", ports[1], "--salesforce-config", json.dumps(dict(options.salesforce))),
