@@ -169,8 +169,11 @@ def _show_letters(overview: Overview) -> None:
     older = "" if letters.complete else ", older ones not counted"
     out.print(f"\ndead letters since {letters.since:%Y-%m-%d %H:%M} UTC{older}")
     print_table(
-        ["stage", "cause", "letters", "last (UTC)"],
-        [[item.stage, item.cause, item.count, f"{item.last:%Y-%m-%d %H:%M:%S}"] for item in letters.counts],
+        ["stage", "cause", "open", "redriven", "dropped", "last (UTC)"],
+        [
+            [item.stage, item.cause, item.open, item.redriven, item.dropped, f"{item.last:%Y-%m-%d %H:%M:%S}"]
+            for item in letters.groups
+        ],
     )
 
 

@@ -139,11 +139,10 @@ def _quotas(overview: Overview) -> Iterator[Advice]:
 
 def _letters(overview: Overview) -> Iterator[Advice]:
     letters = overview.dead_letters
-    for item in letters.counts if letters else ():
-        if item.refused_by_crm:
-            continue  # told by the sink, which knows what of it still stands refused
-        yield Advice(
-            what=f"{item.count} dead letters of {item.stage}: {item.cause}, last at {item.last:%Y-%m-%d %H:%M} UTC: {item.reason}",
-            do=item.advice or "they are kept for 30 days with their bytes; mend the cause",
-            urgent=False,
-        )
+    for item in letters.groups if letters else ():
+        if item.open:
+            yield Advice(
+                what=f"{item.open} dead letters of {item.stage}: {item.cause}, last at {item.last:%Y-%m-%d %H:%M} UTC: {item.reason}",
+                do=f"{item.advice or 'mend the cause'}; connector dlq show {item.name}",
+                urgent=False,
+            )

@@ -24,7 +24,9 @@ from connector.errors import ConnectorError
 from connector.identity.history_stage import STAGE as ROUTE_HISTORY
 from connector.identity.introductions import STAGE as INTRODUCTIONS
 from connector.identity.routing import STAGE as ROUTE
-from connector.recovery.dead_letters import DeadLetterCounts, count_dead_letters
+from connector.recovery.letters.acts import letter_states
+from connector.recovery.letters.groups import LetterGroups
+from connector.recovery.letters.listing import latest_letters
 from connector.recovery.status import Parked, SinkStatus, parked_statuses, sink_status
 from connector.recovery.trace import SINKS
 from connector.settings import Settings
@@ -76,7 +78,7 @@ class Overview:
     sinks: Sequence[SinkStatus]
     parked: Parked | None
     quotas: Sequence[AccountQuota]
-    dead_letters: DeadLetterCounts | None
+    dead_letters: LetterGroups | None
     behind: Mapping[str, Standing] = field(default_factory=dict)
     """Schema → how its tables stand, for those that are behind the log after a restore."""
 
@@ -85,12 +87,12 @@ async def look(
     settings: Settings, *, roles: Mapping[str, str], crms: Sequence[Dependency] | None = None
 ) -> Overview:
     """Look at everything at once. `roles`: name → base URL; `crms`: what `check_crms` said a while ago."""
-    (kafka, groups, letters), (database, state), asked, checked = await asyncio.gather(
-        _ask_kafka(settings),
+    (database, state), asked, checked = await asyncio.gather(
         _ask_database(settings),
         _ask_roles(roles),
         check_crms(settings) if crms is None else _same(crms),
     )
+    kafka, groups, letters = await _ask_kafka(settings, state.letters)
     return Overview(
         dependencies=[kafka, database, *checked],
         roles=asked,
@@ -159,7 +161,9 @@ async def _open(name: str, settings: Settings) -> AsyncIterator[Crm]:
             await crm.close()
 
 
-async def _ask_kafka(settings: Settings) -> tuple[Dependency, Sequence[GroupLag], DeadLetterCounts | None]:
+async def _ask_kafka(
+    settings: Settings, states: Mapping[str, str]
+) -> tuple[Dependency, Sequence[GroupLag], LetterGroups | None]:
     stages = [
         (ROUTE, WHATSAPP_UPDATES),
         (ROUTE_HISTORY, WHATSAPP_HISTORY),
@@ -172,7 +176,7 @@ async def _ask_kafka(settings: Settings) -> tuple[Dependency, Sequence[GroupLag]
     ]
     try:
         groups = await group_lags(settings.kafka, stages)
-        letters = await count_dead_letters(settings.kafka)
+        letters = await latest_letters(settings.kafka, states)
     except ConnectorError as error:
         return Dependency(name="kafka", works=False, said=error.message, advice=error.advice), [], None
     servers = settings.kafka.bootstrap_servers
@@ -185,6 +189,7 @@ class _State:
     parked: Parked | None = None
     quotas: Sequence[AccountQuota] = ()
     behind: Mapping[str, Standing] = field(default_factory=dict)
+    letters: Mapping[str, str] = field(default_factory=dict)
 
 
 async def _ask_database(settings: Settings) -> tuple[Dependency, _State]:
@@ -197,6 +202,7 @@ async def _ask_database(settings: Settings) -> tuple[Dependency, _State]:
                     parked=await parked_statuses(connection),
                     quotas=await read_quotas(connection),
                     behind=await tables_behind(connection),
+                    letters=await letter_states(connection),
                 )
             finally:
                 await connection.close()

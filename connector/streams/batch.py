@@ -12,7 +12,9 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Protocol
 
 import structlog
@@ -24,6 +26,7 @@ from connector.streams.codec import EncodedRecord
 from connector.streams.dead_letter_limit import DeadLetterLimit
 from connector.streams.dead_letters import dead_letter_record
 from connector.streams.outcomes import Dead, Done, Outcome, Record, Stage
+from connector.streams.redriven import HEADER_STAGE, SOURCE, is_for
 from connector.telemetry import metrics
 from connector.telemetry.health import StageHealth
 
@@ -69,7 +72,7 @@ class BatchRunner:
         health: StageHealth,
         given_up: Callable[[], bool],
         handler_timeout: float,
-        passed_over: Callable[[Record], Awaitable[None]] | None = None,
+        passed_over: Callable[[Sequence[Record]], Awaitable[None]] | None = None,
         tables_behind: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -78,8 +81,8 @@ class BatchRunner:
     ) -> None:
         """`given_up` says whether waiting makes no sense any more. `handler_timeout`: seconds a call may take.
 
-        `passed_over` is awaited for a record that the stage failed on: its tables have not heard of it. `tables_behind`
-        is told that they lack records from before these.
+        `passed_over` is awaited for records that the stage failed on or is not shown: its tables have not heard of them.
+        `tables_behind` is told that they lack records from before these.
         """
         self._stage = stage
         self._sender = sender
@@ -165,13 +168,19 @@ class BatchRunner:
             await asyncio.sleep(min(left, _LOOK_AGAIN))
 
     async def _judge(self, records: Sequence[Record]) -> Sequence[Outcome]:
-        """One outcome a record. A batch that fails unexpectedly is halved until the record at fault is alone."""
+        """One outcome a record. A batch that fails unexpectedly is halved until the record at fault is alone.
+
+        What an operator redrove for another stage is done as it is.
+        """
         outcomes: list[Outcome] = []
         parts = deque([records])
         while parts:
             part = parts.popleft()
+            if len(kinds := self._by_reader(part)) > 1:
+                parts.extendleft(reversed(kinds))
+                continue
             try:
-                outcomes += await self._call(part)
+                outcomes += await self._call(part) if self._reads(part[0]) else await self._pass_over(part)
             except (GivenUp, Transient, Terminal, Uncertain):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to some record
@@ -181,13 +190,26 @@ class BatchRunner:
                     middle = len(part) // 2
                     parts.extendleft((part[middle:], part[:middle]))
                 else:
-                    if self._passed_over is not None:
-                        await self._passed_over(part[0])
-                    outcomes.append(self._dead(part[0], error))
+                    await self._pass_over(part)
+                    outcomes.append(_sourced(part[0], self._dead(part[0], error)))
             self._limit.check(outcomes)
             if parts and self._given_up():
                 raise GivenUp
         return outcomes
+
+    def _reads(self, record: Record) -> bool:
+        return is_for(self._stage.name, record.headers)
+
+    def _by_reader(self, records: Sequence[Record]) -> list[Sequence[Record]]:
+        """Consecutive records that the stage reads, or does not, together."""
+        if all(HEADER_STAGE not in record.headers for record in records):
+            return [records]
+        return [list(together) for _, together in groupby(records, key=self._reads)]
+
+    async def _pass_over(self, records: Sequence[Record]) -> Sequence[Outcome]:
+        if self._passed_over is not None:
+            await self._passed_over(records)
+        return [Done() for _ in records]
 
     def _dead(self, record: Record, error: Exception) -> Dead:
         if isinstance(error, Rejected):
@@ -220,7 +242,7 @@ class BatchRunner:
             raise StageBug(f"{len(records)} records went in, {len(outcomes)} outcomes came out")
         if not all(isinstance(outcome, Done | Dead) for outcome in outcomes):
             raise StageBug("an outcome is neither Done nor Dead")
-        return outcomes
+        return [_sourced(record, outcome) for record, outcome in zip(records, outcomes, strict=True)]
 
     async def _wait_for(self, task: asyncio.Future[Sequence[Outcome]]) -> None:
         deadline = self._clock() + self._handler_timeout
@@ -276,6 +298,13 @@ class BatchRunner:
         if to_send:
             await self._sender.send_all(to_send, timeout=SEND_TIMEOUT)
             metrics.STREAM_PRODUCED.labels(name).inc(len(to_send))
+
+
+def _sourced(record: Record, outcome: Outcome) -> Outcome:
+    """A record that was dead before says nothing about this deploy when it dies again."""
+    if isinstance(outcome, Dead) and HEADER_STAGE in record.headers:
+        return replace(outcome, source=SOURCE)
+    return outcome
 
 
 def _describe(error: Exception) -> str:

@@ -176,10 +176,10 @@ class Completeness:
             if stored.get(Place(topic, partition), 0) < position
         }
 
-    async def pass_over(self, record: HasPosition) -> None:
-        """A record that the stage fails on is one that its tables have seen all they ever will of."""
+    async def pass_over(self, records: Sequence[HasPosition]) -> None:
+        """Records that the stage fails on, or is not shown, are such that its tables have seen all they ever will of."""
         async with transaction(self._pool) as connection:
-            await store_offsets(connection, schema=self.tables.schema, offsets=[record])
+            await store_offsets(connection, schema=self.tables.schema, offsets=records)
 
     async def watch(self, *, stop: asyncio.Event) -> None:
         """Look every second until `stop`. Never raises for what database or broker do; the health says it."""

@@ -37,6 +37,11 @@ class BrokerView:
     consumer: AIOKafkaConsumer
     prefix: str
 
+    async def committed(self, stage: str) -> dict[TopicPartition, int]:
+        """How far the group of a stage has come on the partitions where it ever committed."""
+        found = await self.admin.list_consumer_group_offsets(f"{self.prefix}{stage}")
+        return {place: known.offset for place, known in found.items() if known.offset >= 0}
+
     async def places(self, topic: Topic) -> list[TopicPartition]:
         """The partitions of a topic; none when it is not there."""
         name = topic.full_name(self.prefix)
@@ -47,8 +52,8 @@ class BrokerView:
 
 
 @contextlib.asynccontextmanager
-async def broker_view(settings: KafkaSettings, *, timeout: float) -> AsyncIterator[BrokerView]:
-    """Look for at most `timeout` seconds. Raises `Transient` when no broker answers."""
+async def broker_view(settings: KafkaSettings, *, timeout: float | None) -> AsyncIterator[BrokerView]:
+    """Look for at most `timeout` seconds; None: as long as it takes. Raises `Transient` when no broker answers."""
     servers, client = settings.bootstrap_servers, "connector-status"
     admin = AIOKafkaAdminClient(bootstrap_servers=servers, client_id=client, request_timeout_ms=5000)
     consumer = AIOKafkaConsumer(
@@ -83,10 +88,8 @@ async def group_lags(
 
 async def _lag(view: BrokerView, group: str, stage: str, topic: Topic) -> GroupLag:
     places = await view.places(topic)
-    offsets = await view.admin.list_consumer_group_offsets(group)
-    committed: Mapping[TopicPartition, int] = {
-        place: known.offset for place in places if (known := offsets.get(place)) and known.offset >= 0
-    }
+    offsets = await view.committed(stage)
+    committed: Mapping[TopicPartition, int] = {place: offsets[place] for place in places if place in offsets}
     ends = await view.consumer.end_offsets(places) if places else {}
     begins = await view.consumer.beginning_offsets(places) if places else {}
     state, members = await _group(view.admin, group)

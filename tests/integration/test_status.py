@@ -69,6 +69,6 @@ async def test_lag_dead_letters_and_sinks_are_seen_without_any_role(
         ("salesforce", 0, 0),
     ]
     assert overview.dead_letters is not None
-    assert [(item.stage, item.cause, item.count) for item in overview.dead_letters.counts] == [
+    assert [(item.stage, item.cause, item.open) for item in overview.dead_letters.groups] == [
         ("route", "unreadable_update", 1)
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from connector.crm.quota import AccountQuota
 from connector.recovery.advice import Advice, advise
-from connector.recovery.dead_letters import DeadLetterCount, DeadLetterCounts
+from connector.recovery.letters.groups import LetterGroup, LetterGroups
 from connector.recovery.overview import Dependency, Overview, Role
 from connector.recovery.retry import Refusals
 from connector.recovery.status import Parked, SinkStatus
@@ -21,14 +21,19 @@ GROUP = GroupLag(
 )
 SINK = SinkStatus(sink="hubspot", waiting=0, oldest=None, in_doubt=0, held={}, blocked=0, refused=[])
 ROLE = Role(name="route", url="http://r", state="ready", ready=True, reading=Reading(at=0.0), parts=[])
-LETTER = DeadLetterCount(
+LETTERS = LetterGroup(
     stage="route",
     cause="unreadable_update",
-    count=3,
+    open=3,
+    fixed=0,
+    redriven=1,
+    dropped=0,
+    first=NOW,
     last=NOW,
+    sample="dead:route:1",
     reason="no id",
     advice="",
-    refused_by_crm=False,
+    topic="whatsapp.updates",
 )
 QUOTA = AccountQuota(
     crm="hubspot",
@@ -51,7 +56,7 @@ FINE = Overview(
     sinks=[SINK],
     parked=Parked(count=2, oldest=NOW - timedelta(hours=1)),
     quotas=[QUOTA],
-    dead_letters=DeadLetterCounts(since=None, complete=True, counts=()),
+    dead_letters=LetterGroups(since=None, complete=True, groups=()),
 )
 
 
@@ -90,12 +95,12 @@ def _refused(overview: Overview) -> Overview:
 
 
 def _dead(overview: Overview) -> Overview:
-    return replace(overview, dead_letters=DeadLetterCounts(since=NOW, complete=True, counts=(LETTER,)))
+    return replace(overview, dead_letters=LetterGroups(since=NOW, complete=True, groups=(LETTERS,)))
 
 
-def _refusal_letter(overview: Overview) -> Overview:
-    letter = replace(LETTER, stage="sync-hubspot", refused_by_crm=True)
-    return replace(overview, dead_letters=DeadLetterCounts(since=NOW, complete=True, counts=(letter,)))
+def _settled(overview: Overview) -> Overview:
+    settled = replace(LETTERS, open=0, redriven=3)
+    return replace(overview, dead_letters=LetterGroups(since=NOW, complete=True, groups=(settled,)))
 
 
 def _used_up(overview: Overview) -> Overview:
@@ -129,7 +134,11 @@ def _parked(overview: Overview) -> Overview:
             id="refused",
         ),
         pytest.param(
-            _dead, "3 dead letters of route: unreadable_update", "30 days", False, id="dead-letters"
+            _dead,
+            "3 dead letters of route: unreadable_update",
+            "connector dlq show route/unreadable_update",
+            False,
+            id="dead-letters",
         ),
         pytest.param(
             _used_up, "hubspot's calls of the day are used up (250000)", "nothing is lost", True, id="day"
@@ -148,9 +157,9 @@ def test_each_thing_that_is_wrong_has_its_advice(
     assert advice.urgent is urgent
 
 
-@pytest.mark.parametrize("fine", [lambda overview: overview, _refusal_letter], ids=["all", "mended-refusals"])
+@pytest.mark.parametrize("fine", [lambda overview: overview, _settled], ids=["all", "settled-letters"])
 def test_nothing_wrong_is_no_advice(fine: Callable[[Overview], Overview]) -> None:
-    """Letters of refused items that were written since need nobody; neither do unasked CRMs or fresh parked statuses."""
+    """Letters that were redriven need nobody; neither do unasked CRMs or fresh parked statuses."""
     assert advise(fine(FINE), now=NOW) == []
 
 

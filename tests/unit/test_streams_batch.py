@@ -1,7 +1,8 @@
 """A batch's way through a stage, without Kafka: what is retried, what dies, what is given up."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,7 @@ from connector.streams.batch import BatchRunner
 from connector.streams.codec import EncodedRecord, decode
 from connector.streams.dead_letter_limit import DeadLetterLimit
 from connector.streams.outcomes import Dead, Done, Outcome, Record
+from connector.streams.redriven import HEADER_STAGE
 from connector.telemetry.health import StageHealth, State
 from connector.topics import ACCOUNT_EVENTS, DEAD_LETTERS, WHATSAPP_UPDATES
 
@@ -60,6 +62,7 @@ def runner(
     run: int = 200,
     given_up: Callable[[], bool] = lambda: False,
     handler_timeout: float = 5.0,
+    passed_over: Callable[[Sequence[Record]], Awaitable[None]] | None = None,
 ) -> BatchRunner:
     return BatchRunner(
         stage,
@@ -68,6 +71,7 @@ def runner(
         health=health or StageHealth("fake"),
         given_up=given_up,
         handler_timeout=handler_timeout,
+        passed_over=passed_over,
         now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
         random=lambda: 0.0,
         stopped_pause=0.02,
@@ -245,3 +249,46 @@ async def test_a_batch_given_up_while_waiting_is_not_durable_and_health_forgets_
     health.running()
     assert not await runner(FakeStage(act), health=health, given_up=lambda: calls > 0).run(records(1))
     assert health.state is State.RUNNING
+
+
+def redriven(record: Record, *, stage: bytes) -> Record:
+    return replace(record, headers={HEADER_STAGE: stage})
+
+
+async def test_what_is_redriven_for_another_stage_is_passed_over_in_its_place() -> None:
+    """The stage never sees it, its tables learn of the offsets in order, and the batch is done."""
+    first, second, third, fourth, last = records(5)
+    batch = [
+        redriven(first, stage=b"fake"),
+        redriven(second, stage=b"other"),
+        redriven(third, stage=b"other"),
+        fourth,
+        redriven(last, stage=b"other"),
+    ]
+    seen: list[tuple[str, list[int]]] = []
+
+    async def passed_over(skipped: Sequence[Record]) -> None:
+        seen.append(("passed", [record.offset for record in skipped]))
+
+    stage = FakeStage(lambda part: seen.append(("handled", [record.offset for record in part])))
+    assert await runner(stage, passed_over=passed_over).run(batch)
+    assert seen == [("handled", [0]), ("passed", [1, 2]), ("handled", [3]), ("passed", [4])]
+
+
+async def test_redriven_records_that_die_again_do_not_stop_the_line() -> None:
+    """Each becomes a letter again; all of them count as one against the limit, which is there for bad deploys."""
+    sender = FakeSender()
+    stage = FakeStage(lambda batch: [Dead(cause="x", reason="y") for _ in batch])
+    batch = [redriven(record, stage=b"fake") for record in records(50)]
+    assert await runner(stage, sender, run=5).run(batch)
+    letters = [decode(DEAD_LETTERS, sent.value) for sent in sender.sent]
+    assert [letter.headers for letter in letters] == [{HEADER_STAGE: "fake"}] * 50
+
+
+async def test_a_redriven_record_that_a_handler_fails_on_is_a_letter_again() -> None:
+    """A defect that is not mended yet isolates the record as before, and does not stop the line."""
+    sender = FakeSender()
+    stage = FakeStage(fail_times(10_000, TypeError("still wrong")))
+    batch = [redriven(record, stage=b"fake") for record in records(20)]
+    assert await runner(stage, sender, run=5).run(batch)
+    assert len(sender.sent) == 20
