@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from connector.cli.dlq_fix import fix
-from connector.cli.dlq_letters import Named, acting, none_of, open_letters, record
+from connector.cli.dlq_letters import Named, acting, doors, none_of, open_letters, record
 from connector.cli.operator import ByOption, database, given_reason, moment
 from connector.cli.output import JsonOption, err, out, print_json, print_table
 
@@ -239,7 +239,7 @@ def redrive(
     from connector.recovery.letters.groups import selected
     from connector.recovery.letters.redrive import RedriveOptions
 
-    options = RedriveOptions(allow_sends=allow_sends, patience=wait, most=most)
+    options = RedriveOptions(doors=doors(), allow_sends=allow_sends, patience=wait, most=most)
     act = acting(given_reason(reason) if reason else "", by)
     found = asyncio.run(_redrive(selected(named), act=act, options=options, quiet=as_json))
     if as_json:

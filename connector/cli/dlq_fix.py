@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from connector.cli.dlq_letters import Named, acting, none_of, open_letters, record
+from connector.cli.dlq_letters import Named, acting, doors, none_of, open_letters, record
 from connector.cli.operator import ByOption, database, given_reason
 from connector.cli.output import JsonOption, err, out, print_json
 
@@ -91,7 +91,13 @@ async def _fix(
             if keeping and (failed or not keep):
                 break
             async for letter in open_letters(settings, selection, states):
-                trial = tried(letter.letter, transformation, prefix=settings.kafka.topic_prefix, now=act.at)
+                trial = tried(
+                    letter.letter,
+                    transformation,
+                    prefix=settings.kafka.topic_prefix,
+                    doors=doors(),
+                    now=act.at,
+                )
                 if keeping and trial.letter_id not in kept and trial.refusal is None:
                     await acts.keep_fixes(connection, {trial.letter_id: trial.value}, act)
                     kept.add(trial.letter_id)

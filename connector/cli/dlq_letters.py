@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from connector.recovery.letters.acts import Act
     from connector.recovery.letters.groups import Selection
     from connector.recovery.letters.reading import KeptLetter
+    from connector.recovery.letters.redriving import Door
     from connector.settings import Settings
 
 Named = Annotated[
@@ -27,6 +28,14 @@ Named = Annotated[
         metavar="STAGE/CAUSE|LETTER", help="A group as `connector dlq ls` shows it, or one letter's id."
     ),
 ]
+
+
+def doors() -> Mapping[str, Door]:
+    """The stages whose letters never were on a topic."""
+    from connector.ingress.again import through_the_door
+    from connector.ingress.dead_letters import STAGE
+
+    return {STAGE: through_the_door}
 
 
 def acting(reason: str, by: str) -> Act:

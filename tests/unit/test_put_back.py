@@ -10,6 +10,7 @@ import pytest
 
 from connector.errors import Rejected
 from connector.events import DeadLetter
+from connector.ingress.again import through_the_door
 from connector.recovery.letters.fixing import by_patch, by_value, tried
 from connector.recovery.letters.groups import Grouping, selected
 from connector.recovery.letters.reading import KeptLetter
@@ -20,6 +21,7 @@ from connector.topics import CRM_TRIGGERS, WHATSAPP_UPDATES
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ASKED = NOW - timedelta(hours=2)
+DOORS = {"ingress": through_the_door}
 MESSAGE = {
     "event_id": "message:1:wamid.1::x",
     "kind": "message",
@@ -74,14 +76,14 @@ def sends(content: Any, **fields: Any) -> DeadLetter:
 
 
 def back(one: DeadLetter, *, fix: bytes | None = None, allow_sends: bool = False, now: datetime = NOW) -> Any:
-    (record,) = put_back(one, fix=fix, prefix="t.", allow_sends=allow_sends, now=now).records
+    (record,) = put_back(one, fix=fix, prefix="t.", doors=DOORS, allow_sends=allow_sends, now=now).records
     return record
 
 
 def refusal(one: DeadLetter, *, fix: Any = None, allow_sends: bool = False, now: datetime = NOW) -> str:
     value = None if fix is None else json.dumps(fix).encode()
     with pytest.raises(Rejected) as refused:
-        put_back(one, fix=value, prefix="t.", allow_sends=allow_sends, now=now)
+        put_back(one, fix=value, prefix="t.", doors=DOORS, allow_sends=allow_sends, now=now)
     assert refused.value.advice
     return refused.value.cause
 
@@ -152,6 +154,7 @@ def test_a_post_goes_through_its_door_again() -> None:
         letter(post, stage="ingress", topic="", cause="split_failed"),
         fix=None,
         prefix="t.",
+        doors=DOORS,
         allow_sends=False,
         now=NOW,
     )
@@ -229,22 +232,35 @@ def test_a_fix_is_tried_as_a_redrive_would_try_it() -> None:
     """A patch that mends a letter passes; one that does not fit, or does not mend, says why."""
     broken = letter({**MESSAGE, "waba_id": None})
     mended = tried(
-        broken, by_patch([{"op": "replace", "path": "/waba_id", "value": "102"}]), prefix="t.", now=NOW
+        broken,
+        by_patch([{"op": "replace", "path": "/waba_id", "value": "102"}]),
+        prefix="t.",
+        doors=DOORS,
+        now=NOW,
     )
     assert mended.refusal is None
     assert json.loads(mended.value) == MESSAGE
-    unfit = tried(broken, by_patch([{"op": "remove", "path": "/nothing"}]), prefix="t.", now=NOW)
+    unfit = tried(broken, by_patch([{"op": "remove", "path": "/nothing"}]), prefix="t.", doors=DOORS, now=NOW)
     useless = tried(
-        broken, by_patch([{"op": "replace", "path": "/waba_id", "value": 7}]), prefix="t.", now=NOW
+        broken,
+        by_patch([{"op": "replace", "path": "/waba_id", "value": 7}]),
+        prefix="t.",
+        doors=DOORS,
+        now=NOW,
     )
-    unread = tried(letter(b"\xff"), by_patch([{"op": "remove", "path": "/a"}]), prefix="t.", now=NOW)
+    unread = tried(
+        letter(b"\xff"), by_patch([{"op": "remove", "path": "/a"}]), prefix="t.", doors=DOORS, now=NOW
+    )
     assert [one.refusal and one.refusal.cause for one in (unfit, useless, unread)] == [
         "patch_failed",
         "would_die_again",
         "patch_failed",
     ]
     assert (
-        tried(letter(b"\xff"), by_value(json.dumps(MESSAGE).encode()), prefix="t.", now=NOW).refusal is None
+        tried(
+            letter(b"\xff"), by_value(json.dumps(MESSAGE).encode()), prefix="t.", doors=DOORS, now=NOW
+        ).refusal
+        is None
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from connector.errors import Rejected
 from connector.events import DeadLetter
 from connector.recovery.letters.json_patch import patched
-from connector.recovery.letters.redriving import put_back
+from connector.recovery.letters.redriving import Door, put_back
 
 Transformation = Callable[[bytes], bytes]
 """A letter's original → its mended value. Raises `Rejected`."""
@@ -48,12 +48,19 @@ class Trial:
     refusal: Rejected | None
 
 
-def tried(letter: DeadLetter, transformation: Transformation, *, prefix: str, now: datetime) -> Trial:
+def tried(
+    letter: DeadLetter,
+    transformation: Transformation,
+    *,
+    prefix: str,
+    doors: Mapping[str, Door],
+    now: datetime,
+) -> Trial:
     """Mend a letter and check the result as a redrive would, sends allowed."""
     value = b""
     try:
         value = transformation(letter.original)
-        put_back(letter, fix=value, prefix=prefix, allow_sends=True, now=now)
+        put_back(letter, fix=value, prefix=prefix, doors=doors, allow_sends=True, now=now)
     except Rejected as refusal:
         return Trial(letter_id=letter.event_id, value=value, refusal=refusal)
     return Trial(letter_id=letter.event_id, value=value, refusal=None)

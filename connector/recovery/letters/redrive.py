@@ -7,7 +7,7 @@ for the repetition that they are.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ from connector.recovery.letters.acts import Act
 from connector.recovery.letters.groups import Selection
 from connector.recovery.letters.progress import Follower
 from connector.recovery.letters.reading import KeptLetter, all_letters
-from connector.recovery.letters.redriving import Back, put_back
+from connector.recovery.letters.redriving import Back, Door, put_back
 from connector.settings import KafkaSettings
 from connector.state.database import Connection
 from connector.streams.batch import RecordSender
@@ -46,8 +46,9 @@ class Redrive:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RedriveOptions:
-    """`patience`: seconds that the stage has to handle what was sent; 0: it is not waited for. `most`: letters to send."""
+    """`doors`: see `put_back`. `patience`: seconds that the stage has to handle what was sent; 0: it is not waited for. `most`: letters to send."""
 
+    doors: Mapping[str, Door]
     allow_sends: bool
     patience: float
     most: int | None
@@ -136,6 +137,7 @@ async def _ready(
                 letter,
                 fix=fixes.get(letter.event_id),
                 prefix=settings.topic_prefix,
+                doors=options.doors,
                 allow_sends=options.allow_sends,
                 now=act.at,
             )

@@ -7,7 +7,7 @@ could not take apart goes through its door again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,11 +16,6 @@ from connector.errors import Rejected
 from connector.events import DeadLetter, Origin, SendRequested
 from connector.identity.introductions import STAGE as INTRODUCTIONS
 from connector.identity.reading import read_update
-from connector.ingress.dead_letters import STAGE as INGRESS
-from connector.ingress.hubspot_webhooks import contact_change
-from connector.ingress.intake import take_in
-from connector.ingress.strict_json import UnreadableJson, parse_json
-from connector.ingress.trigger_records import encode_trigger
 from connector.outbound.admission import AUTHENTICATION_LIFETIME, LIFETIME, expiry
 from connector.streams.codec import EncodedRecord, decode
 from connector.streams.redriven import MOST_ATTEMPTS, Redriven, how_redriven
@@ -34,11 +29,11 @@ from connector.topics import (
 )
 from connector.whatsapp.history import past_updates
 
-_ASKED_ANEW = {
-    "not_a_workflow_action": "HubSpot was answered and its workflow went on; enrol the contact again",
-    "not_a_send": "Salesforce was answered; run its flow again",
-}
-"""Causes of requests to send whose caller was told at once that nothing is sent."""
+Door = Callable[[DeadLetter, bytes], Sequence[EncodedRecord]]
+"""What never was on a topic goes through the code that refused it: letter and bytes → the records that come of them now.
+
+Raises `Rejected`, whose cause is `would_die_again` or `asked_anew`.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,15 +44,24 @@ class Back:
     stage: str
 
 
-def put_back(letter: DeadLetter, *, fix: bytes | None, prefix: str, allow_sends: bool, now: datetime) -> Back:
-    """The records to send. `fix`: the value instead of the letter's own; `prefix`: of the topics' names.
+def put_back(
+    letter: DeadLetter,
+    *,
+    fix: bytes | None,
+    prefix: str,
+    doors: Mapping[str, Door],
+    allow_sends: bool,
+    now: datetime,
+) -> Back:
+    """The records to send. `fix`: the value instead of the letter's own; `prefix`: of the topics' names; `doors`: by stage.
 
     Raises `Rejected` when it would die again or must not go back. Its cause says which: `would_die_again`, `too_often`,
     `sends`, `expired`, `asked_anew`, `not_on_a_topic`.
     """
     value = letter.original if fix is None else fix
-    if letter.stage == INGRESS:
-        return Back(records=_through_the_door(letter, value), stage="")
+    door = doors.get(letter.stage)
+    if door is not None:
+        return Back(records=door(letter, value), stage="")
     topic = _topic(letter, prefix)
     before = how_redriven(letter.headers)
     attempt = before.attempt + 1 if before else 1
@@ -158,37 +162,6 @@ def _moment(value: Any) -> datetime | None:
     except (TypeError, ValueError):
         return None
     return found if found.tzinfo else None
-
-
-def _through_the_door(letter: DeadLetter, body: bytes) -> Sequence[EncodedRecord]:
-    """What the ingress makes of the bytes today, as if they had just come."""
-    if letter.cause in _ASKED_ANEW:
-        raise Rejected(
-            "It is a request to send that was refused when it came.",
-            cause="asked_anew",
-            advice=f"{_ASKED_ANEW[letter.cause]}, then drop this one with a reason",
-        )
-    records = (
-        _contact_changes(letter, body)
-        if letter.cause == "not_a_hubspot_event"
-        else take_in(body, received_at=letter.at).records
-    )
-    for record in records:
-        if record.topic is DEAD_LETTERS:
-            raise _would_die(decode(DEAD_LETTERS, record.value).reason)
-    return records
-
-
-def _contact_changes(letter: DeadLetter, body: bytes) -> Sequence[EncodedRecord]:
-    try:
-        document = parse_json(body)
-        events = document if isinstance(document, list) else [document]
-        changes = [contact_change(event, received_at=letter.at) for event in events]
-    except UnreadableJson as error:
-        raise _would_die(f"It cannot be read: {error}.") from None
-    except Rejected as error:
-        raise _would_die(error.message) from None
-    return [encode_trigger(change) for change in changes if change is not None]
 
 
 def _would_die(reason: str) -> Rejected:
