@@ -1,14 +1,14 @@
 """Every setting, with unit and default. Environment variables `CONNECTOR_<GROUP>__<NAME>`; lists are JSON.
 
-Secrets come from the environment or from files (`CONNECTOR_SECRETS_DIR`, one file a variable) and are never
-printed. A wrong value is refused at start with the variable's name and what is valid.
+Secrets come from the environment or from files (`CONNECTOR_SECRETS_DIR`, one file a variable, named like it in either
+case; the environment wins) and are never printed. A wrong value is refused at start with the variable's name and what is valid.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import time
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,11 +24,17 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from pydantic_settings.exceptions import SettingsError as SettingsParseError
 
 from connector.errors import SettingsError
 
+_SECRETS_DIR = "CONNECTOR_SECRETS_DIR"
 _SHORTEST_SECRET = 16
 _URL_SECRET = re.compile(rf"([A-Za-z0-9_-]{{{_SHORTEST_SECRET},}})?")
 _ORIGIN = re.compile(r"^https?://[^/?#@\s]+$")
@@ -70,13 +76,71 @@ class KafkaSettings(_Group):
     """Seconds without a heartbeat until a worker's partitions go to another; bounds the pause after a kill."""
     heartbeat_interval: float = Field(default=3.0, gt=0)
     """Seconds between heartbeats; a third of the session timeout."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How the brokers' listener is spoken to: SSL encrypts, SASL tells them who we are. Host names are always checked."""
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = ""
+    """With SASL_*: username and password (PLAIN, SCRAM), or a token of an OAuth 2.0 server (OAUTHBEARER)."""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: Path | None = None
+    """PEM file of the authorities that sign the brokers' certificates; without it those of the system."""
+    certificate_file: Path | None = None
+    """PEM file with our certificate and what leads to its authority, where brokers ask for one (mutual TLS)."""
+    key_file: Path | None = None
+    """PEM file with the certificate's key, not encrypted."""
+    token_url: str = Field(default="", pattern=r"^(https?://[^\s]+)?$")
+    """OAUTHBEARER: where tokens are asked for, by client credentials."""
+    token_client_id: str = ""
+    token_client_secret: SecretStr = SecretStr("")
+    token_scope: str = ""
+    """What is asked for; some servers need none."""
+
+    @model_validator(mode="after")
+    def _security(self) -> Self:
+        problems = list(_kafka_security_problems(self))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def _kafka_security_problems(kafka: KafkaSettings) -> Iterator[str]:
+    protocol, mechanism = kafka.security_protocol, kafka.sasl_mechanism
+
+    def said(*names: str) -> list[str]:
+        """Those of these settings that have a value, as variables."""
+        values = {name: getattr(kafka, name) for name in names}
+        return [
+            f"CONNECTOR_KAFKA__{name.upper()}"
+            for name, value in values.items()
+            if (value.get_secret_value() if isinstance(value, SecretStr) else value)
+        ]
+
+    def missing(*names: str) -> list[str]:
+        present = said(*names)
+        return [variable for name in names if (variable := f"CONNECTOR_KAFKA__{name.upper()}") not in present]
+
+    files = ("ca_file", "certificate_file", "key_file")
+    if not protocol.endswith("SSL") and (unused := said(*files)):
+        yield f"{' and '.join(unused)} would not be used: CONNECTOR_KAFKA__SECURITY_PROTOCOL is {protocol}, not SSL or SASL_SSL"
+    if len(said("certificate_file", "key_file")) == 1:
+        yield f"{missing('certificate_file', 'key_file')[0]} is needed as well: certificate and key go together"
+    credentials = ("username", "password")
+    token = ("token_url", "token_client_id", "token_client_secret")
+    if not protocol.startswith("SASL"):
+        if unused := said("sasl_mechanism", *credentials, *token):
+            yield f"{' and '.join(unused)} would not be used: CONNECTOR_KAFKA__SECURITY_PROTOCOL is {protocol}, not SASL_SSL"
+    elif not mechanism:
+        yield f"CONNECTOR_KAFKA__SASL_MECHANISM is needed with {protocol}"
+    elif lacking := missing(*(token if mechanism == "OAUTHBEARER" else credentials)):
+        yield f"{' and '.join(lacking)} is needed for {mechanism}"
 
 
 class DatabaseSettings(_Group):
     """PostgreSQL ≥ 15."""
 
     url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/connector")
-    """postgresql://user:password@host:port/database"""
+    """postgresql://user:password@host:port/database. TLS: …?sslmode=verify-full&sslrootcert=/path/ca.crt, and for a client
+    certificate &sslcert=…&sslkey=…; PGSSLMODE, PGSSLROOTCERT and the like count where the URL is silent."""
     pool_size: int = Field(default=8, ge=1)
     """Connections a process may hold."""
     keep_days: Literal[0] | Annotated[int, Field(ge=60)] = 0
@@ -395,8 +459,26 @@ class Settings(BaseSettings):
         frozen=True,
         extra="ignore",
         use_attribute_docstrings=True,
-        secrets_dir=os.environ.get("CONNECTOR_SECRETS_DIR"),
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the files of CONNECTOR_SECRETS_DIR."""
+        folder = os.environ.get(_SECRETS_DIR)
+        if not folder:
+            return init_settings, env_settings
+        return (
+            init_settings,
+            env_settings,
+            NestedSecretsSettingsSource(file_secret_settings, secrets_dir=folder),
+        )
 
     kafka: KafkaSettings = KafkaSettings()
     database: DatabaseSettings = DatabaseSettings()
@@ -422,7 +504,7 @@ _OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT(_\d+_(TC
 
 def unknown_variables(names: Iterable[str]) -> dict[str, str]:
     """CONNECTOR_* names that are no settings → the nearest that is one, "" when none is near."""
-    known = {"CONNECTOR_SECRETS_DIR"}
+    known = {_SECRETS_DIR}
     for name, field in Settings.model_fields.items():
         known.add(f"CONNECTOR_{name.upper()}")
         group = field.annotation
@@ -441,14 +523,35 @@ def unknown_variables(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def _secret_files() -> dict[str, Path]:
+    """Variable → the file of CONNECTOR_SECRETS_DIR that holds it. Kubernetes' own hidden entries are none."""
+    folder = os.environ.get(_SECRETS_DIR)
+    if not folder:
+        return {}
+    if not Path(folder).is_dir():
+        raise SettingsError(
+            f"{_SECRETS_DIR} is {folder}: there is no such folder.",
+            advice="mount it, or unset the variable and give secrets as environment variables",
+        )
+    return {path.name.upper(): path for path in sorted(Path(folder).iterdir()) if path.name[0] != "."}
+
+
 def _refuse_unknown() -> None:
-    unknown = unknown_variables(os.environ)
+    unknown = unknown_variables([*os.environ, *_secret_files()])
     if unknown:
         named = "; ".join(f"{name}{f' (is it {near}?)' if near else ''}" for name, near in unknown.items())
         raise SettingsError(
             f"There is no such setting: {named}.",
             advice="correct or unset it; docs/configuration.md lists every setting",
         )
+
+
+def _source(variable: str) -> str:
+    """Where a value came from, for a person who has to correct it."""
+    if variable in os.environ:
+        return "environment"
+    file = _secret_files().get(variable)
+    return str(file) if file else "default or nested value"
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -460,8 +563,7 @@ def load_settings(**overrides: Any) -> Settings:
         lines = []
         for item in error.errors():
             variable = "CONNECTOR_" + "__".join(str(part) for part in item["loc"]).upper()
-            source = "environment" if variable in os.environ else "default or nested value"
-            lines.append(f"{variable} ({source}): {item['msg']}")
+            lines.append(f"{variable} ({_source(variable)}): {item['msg']}")
         raise SettingsError(
             "The settings are not valid: " + "; ".join(lines),
             advice="correct the variables named above; docs/configuration.md lists every setting",

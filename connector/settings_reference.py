@@ -15,9 +15,9 @@ _HEAD = """# Configuration
 
 <!-- Written by `make schemas` from connector/settings.py; change it there. -->
 
-Settings are environment variables. Lists are JSON. Secrets may instead be files: one file a variable, named like it
-in lower case, in the folder that `CONNECTOR_SECRETS_DIR` names. A wrong value is refused at start with the variable's
-name and what is valid.
+Settings are environment variables. Lists are JSON. Secrets (and any other setting) may instead be files: one file a
+variable, named like it in either case, in the folder that `CONNECTOR_SECRETS_DIR` names; the environment wins. A wrong
+value is refused at start with the variable's name, where it came from and what is valid.
 """
 
 

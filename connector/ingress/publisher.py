@@ -23,6 +23,7 @@ from connector.ingress.inflight import Hold, InflightBytes
 from connector.settings import KafkaSettings
 from connector.streams.backoff import backoff
 from connector.streams.codec import EncodedRecord
+from connector.streams.connection import client_arguments
 from connector.telemetry.health import StageHealth
 from connector.telemetry.metrics import INGRESS_BROKER_SECONDS, INGRESS_PRODUCERS_REPLACED
 from connector.topics import CRM_TRIGGERS, DEAD_LETTERS, WHATSAPP_HISTORY, WHATSAPP_UPDATES
@@ -280,7 +281,7 @@ def _advice(error: BaseException) -> str:
 
 def _kafka_producer(kafka: KafkaSettings) -> AIOKafkaProducer:
     return AIOKafkaProducer(
-        bootstrap_servers=kafka.bootstrap_servers,
+        **client_arguments(kafka),
         client_id="connector-ingress",
         acks="all",
         enable_idempotence=True,

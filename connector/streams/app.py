@@ -12,6 +12,7 @@ from typing import Any
 import faust
 
 from connector.settings import KafkaSettings
+from connector.streams.connection import faust_credentials
 from connector.streams.hardened import HardenedTransport, check_faust
 
 REBALANCE_TIMEOUT = 60.0
@@ -50,6 +51,7 @@ def make_app(
         group_name(settings, stage),
         loop=loop,
         broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
+        broker_credentials=faust_credentials(settings),
         broker_client_id=f"connector-{stage}",
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.heartbeat_interval,

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from connector.errors import Transient
 from connector.settings import KafkaSettings
 from connector.streams.app import group_name
+from connector.streams.connection import client_arguments
 from connector.topics import Topic
 
 
@@ -54,11 +55,9 @@ class BrokerView:
 @contextlib.asynccontextmanager
 async def broker_view(settings: KafkaSettings, *, timeout: float | None) -> AsyncIterator[BrokerView]:
     """Look for at most `timeout` seconds; None: as long as it takes. Raises `Transient` when no broker answers."""
-    servers, client = settings.bootstrap_servers, "connector-status"
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers, client_id=client, request_timeout_ms=5000)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers, client_id=client, enable_auto_commit=False, request_timeout_ms=5000
-    )
+    arguments = {**client_arguments(settings), "client_id": "connector-status", "request_timeout_ms": 5000}
+    admin = AIOKafkaAdminClient(**arguments)
+    consumer = AIOKafkaConsumer(**arguments, enable_auto_commit=False)
     try:
         async with asyncio.timeout(timeout):
             try:
@@ -70,7 +69,7 @@ async def broker_view(settings: KafkaSettings, *, timeout: float | None) -> Asyn
                 await admin.close()
     except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
         raise Transient(
-            f"Kafka does not answer at {servers}: {str(error) or type(error).__name__}.",
+            f"Kafka does not answer at {settings.bootstrap_servers}: {str(error) or type(error).__name__}.",
             advice="check CONNECTOR_KAFKA__BOOTSTRAP_SERVERS and the brokers",
         ) from error
 

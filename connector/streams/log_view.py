@@ -15,6 +15,7 @@ from connector.errors import Transient
 from connector.settings import KafkaSettings
 from connector.state.offsets import Place
 from connector.state.standing import LogSpan
+from connector.streams.connection import client_arguments
 
 _ASK_TIMEOUT = 15.0  # seconds
 _ENDS_TIMEOUT = 10.0
@@ -31,7 +32,7 @@ async def log_reader(
     Raises `Transient` for everything that the broker does, also in the body.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
+        **client_arguments(settings),
         group_id=group,
         client_id=client,
         enable_auto_commit=False,

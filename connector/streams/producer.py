@@ -22,6 +22,7 @@ from aiokafka.errors import (
 from connector.errors import Rejected, Terminal, Transient
 from connector.settings import KafkaSettings
 from connector.streams.codec import EncodedRecord
+from connector.streams.connection import client_arguments
 
 MAX_RECORD_BYTES = 24 * 1024 * 1024
 """The largest record sent: a dead letter of an 8 MB webhook is 11 MB of base64."""
@@ -51,7 +52,7 @@ class DurableProducer:
             if self._producer is not None:
                 return
             producer = AIOKafkaProducer(
-                bootstrap_servers=self._settings.bootstrap_servers,
+                **client_arguments(self._settings),
                 client_id=self._client,
                 acks="all",
                 enable_idempotence=True,

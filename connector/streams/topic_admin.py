@@ -21,6 +21,7 @@ from aiokafka.errors import (
 
 from connector.errors import Terminal, Transient
 from connector.settings import KafkaSettings
+from connector.streams.connection import client_arguments
 from connector.topics import ALL_TOPICS, Topic
 
 
@@ -58,7 +59,7 @@ async def create_topics(
     partitions = partitions or settings.partitions
     replication = replication or settings.replication_factor
     admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.bootstrap_servers, client_id="connector-topics", request_timeout_ms=20_000
+        **client_arguments(settings), client_id="connector-topics", request_timeout_ms=20_000
     )
     try:
         async with asyncio.timeout(timeout):

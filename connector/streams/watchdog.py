@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 
 from connector.errors import Terminal
 from connector.settings import Settings
+from connector.streams.connection import client_arguments
 from connector.telemetry import metrics
 from connector.telemetry.health import StageHealth
 
@@ -161,7 +162,7 @@ class _BrokerView:
     async def _ask(self, partitions: tuple[int, ...]) -> dict[int, Position]:
         if self._consumer is None:
             self._consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._settings.kafka.bootstrap_servers,
+                **client_arguments(self._settings.kafka),
                 group_id=self._group,
                 client_id=f"{self._group}-watchdog",
                 enable_auto_commit=False,
