@@ -106,8 +106,8 @@ def _show_refused(refused: dict[str, Sequence[Refusals]]) -> None:
 
 async def _list() -> tuple[LetterGroups, dict[str, Sequence[Refusals]]]:
     from connector.recovery.letters.listing import list_letters
+    from connector.recovery.log_stages import SINKS
     from connector.recovery.retry import refusals
-    from connector.recovery.trace import SINKS
 
     async with database() as (settings, connection):
         found = await list_letters(settings.kafka, connection)

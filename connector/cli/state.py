@@ -59,7 +59,7 @@ def retry(
     as_json: JsonOption = False,
 ) -> None:
     """Let the writer try again what a CRM refused, after the cause was mended."""
-    from connector.recovery.trace import SINKS
+    from connector.recovery.log_stages import SINKS
 
     if sink not in SINKS:
         raise typer.BadParameter(f"--sink is one of {', '.join(SINKS)}")

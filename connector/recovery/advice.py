@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from connector.recovery.log_stages import role_of
 from connector.recovery.overview import Overview
 
 _LONG = 120.0
@@ -72,7 +73,7 @@ def _roles(overview: Overview) -> Iterator[Advice]:
 def _groups(overview: Overview) -> Iterator[Advice]:
     for group in overview.groups:
         if group.members == 0 and group.lag > 0 and group.ever_committed:
-            role = group.stage.removesuffix("-history")
+            role = role_of(group.stage)
             yield Advice(
                 what=f"nobody works in the group {group.stage}, and {group.lag} records wait on {group.topic}",
                 do=f"connector run {role}",

@@ -21,27 +21,17 @@ from connector.crm.quota import AccountQuota, governed, read_quotas
 from connector.crm.salesforce.adapter import Salesforce
 from connector.crm.salesforce.quota import account_limits as salesforce_limits
 from connector.errors import ConnectorError
-from connector.identity.history_stage import STAGE as ROUTE_HISTORY
-from connector.identity.introductions import STAGE as INTRODUCTIONS
-from connector.identity.routing import STAGE as ROUTE
 from connector.recovery.letters.acts import letter_states
 from connector.recovery.letters.groups import LetterGroups
 from connector.recovery.letters.listing import latest_letters
+from connector.recovery.log_stages import SINKS, STAGES
 from connector.recovery.status import Parked, SinkStatus, parked_statuses, sink_status
-from connector.recovery.trace import SINKS
 from connector.settings import Settings
 from connector.state.database import connect, database_errors
 from connector.state.standing import Standing, tables_behind
 from connector.streams.lag import GroupLag, group_lags
 from connector.sync.mapping import load_mapping
 from connector.telemetry.reading import Reading, ask_role
-from connector.topics import (
-    ACCOUNT_EVENTS,
-    CONVERSATION_EVENTS,
-    CRM_TRIGGERS,
-    WHATSAPP_HISTORY,
-    WHATSAPP_UPDATES,
-)
 
 _CRM_TIMEOUT = 20.0  # seconds
 
@@ -164,18 +154,8 @@ async def _open(name: str, settings: Settings) -> AsyncIterator[Crm]:
 async def _ask_kafka(
     settings: Settings, states: Mapping[str, str]
 ) -> tuple[Dependency, Sequence[GroupLag], LetterGroups | None]:
-    stages = [
-        (ROUTE, WHATSAPP_UPDATES),
-        (ROUTE_HISTORY, WHATSAPP_HISTORY),
-        (INTRODUCTIONS, CRM_TRIGGERS),
-        *((f"sync-{sink}", CONVERSATION_EVENTS) for sink in SINKS),
-        ("media", CONVERSATION_EVENTS),
-        ("outbound", CONVERSATION_EVENTS),
-        ("outbound-admission", CRM_TRIGGERS),
-        ("outbound-account", ACCOUNT_EVENTS),
-    ]
     try:
-        groups = await group_lags(settings.kafka, stages)
+        groups = await group_lags(settings.kafka, STAGES)
         letters = await latest_letters(settings.kafka, states)
     except ConnectorError as error:
         return Dependency(name="kafka", works=False, said=error.message, advice=error.advice), [], None

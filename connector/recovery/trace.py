@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from connector.recovery.adoptions import AdoptionTrace, adoptions_of, held_because
+from connector.recovery.log_stages import SINKS
 from connector.recovery.sends import SendTrace, send_of_message, send_trace, sends_of
 from connector.state.database import Connection
 from connector.sync.core.desired import BODY_LIMIT, activity_status, contact_profile, cut
 from connector.sync.core.rendering import render
-
-SINKS = ("hubspot", "salesforce")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +40,9 @@ class SinkTrace:
     status: str
     statuses: Sequence[Any]
     text: str
+    direction: str = ""
+    at: datetime | None = None
+    """Of a message: when it was written, by WhatsApp's clock."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,6 +167,8 @@ def _activity(sink: str, row: Any) -> SinkTrace:
         status=activity_status(facts, rendering.direction),
         statuses=[*statuses, *facts.get("other_statuses", [])],
         text=cut(rendering.text, BODY_LIMIT),
+        direction=rendering.direction,
+        at=datetime.fromtimestamp(rendering.at / 1000, UTC) if rendering.at else None,
     )
 
 

@@ -43,6 +43,10 @@ class BrokerView:
         found = await self.admin.list_consumer_group_offsets(f"{self.prefix}{stage}")
         return {place: known.offset for place, known in found.items() if known.offset >= 0}
 
+    async def workers(self, stage: str) -> int:
+        """How many work in the group of a stage."""
+        return (await _group(self.admin, f"{self.prefix}{stage}"))[1]
+
     async def places(self, topic: Topic) -> list[TopicPartition]:
         """The partitions of a topic; none when it is not there."""
         name = topic.full_name(self.prefix)
