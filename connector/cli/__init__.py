@@ -14,6 +14,7 @@ from connector.cli.mapping import app as mapping_app
 from connector.cli.media import app as media_app
 from connector.cli.output import show_error
 from connector.cli.pause import pause_app, resume_app
+from connector.cli.replay import replay as replay_command
 from connector.cli.run import run as run_command
 from connector.cli.sandbox import sandbox as sandbox_command
 from connector.cli.schemas import schemas as schemas_command
@@ -49,6 +50,7 @@ app.add_typer(send_app, name="send", rich_help_panel="Operate")
 app.command("why", rich_help_panel="Operate")(why_command)
 app.command("trace", rich_help_panel="Operate")(trace_command)
 app.add_typer(dlq_app, name="dlq", rich_help_panel="Operate")
+app.command("replay", rich_help_panel="Operate")(replay_command)
 app.add_typer(templates_app, name="templates", rich_help_panel="Operate")
 app.add_typer(consent_app, name="consent", rich_help_panel="Operate")
 app.add_typer(pause_app, name="pause", rich_help_panel="Operate")

@@ -224,6 +224,22 @@ FindResult = str | Later | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Differs:
+    """A record is there and says something else. `fields`: the CRM's names of what differs, sorted."""
+
+    fields: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Same:
+    """A record is there and says what it should."""
+
+
+Compared = Same | Differs | Gone | Later
+"""What a CRM's own record says beside what it should; `Later`: the CRM did not tell."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Retired:
     """A left-over contact record: deleted, or left in place with the reason why a person should look."""
 
@@ -253,6 +269,30 @@ class ContactReads(Protocol):
         self, record_ids: Sequence[str], terms: Terms = NOW
     ) -> Sequence[CandidateContact | Later | None]:
         """Who these records are. None: it is certainly not there; `Later`: the CRM did not tell."""
+        ...
+
+
+class RecordComparison(Protocol):
+    """One CRM account, as far as its records can be compared with what they should say. Nothing is written."""
+
+    @property
+    def activities_per_call(self) -> int:
+        """Most activities that one `find_activities` takes."""
+
+    async def find_activities(
+        self, items: Sequence[ActivityQuery], terms: Terms = NOW
+    ) -> Sequence[FindResult]: ...
+
+    async def compare_contacts(
+        self, items: Sequence[ContactUpsert], terms: Terms = NOW
+    ) -> Sequence[Compared]:
+        """Known records of people; any number, read in as few calls as the CRM allows."""
+        ...
+
+    async def compare_activities(
+        self, items: Sequence[ActivityChange], terms: Terms = NOW
+    ) -> Sequence[Compared]:
+        """Known activities, and whether they hang on the contact record that they should."""
         ...
 
 

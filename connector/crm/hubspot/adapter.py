@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connector.crm.hubspot import activities, contacts, retirement, setup
+from connector.crm.hubspot import activities, comparison, contacts, retirement, setup
 from connector.crm.hubspot.activities import ActivityGuard
 from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.contact_search import PEOPLE_PER_CALL, ContactSearch
@@ -15,6 +15,7 @@ from connector.crm.port import (
     ActivityChange,
     ActivityQuery,
     CandidateContact,
+    Compared,
     ContactHits,
     ContactQuery,
     ContactUpsert,
@@ -116,6 +117,24 @@ class HubSpot:
         """Any number of records, 100 a call."""
         try:
             return await self._search.fetch(record_ids, terms)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+
+    async def compare_contacts(
+        self, items: Sequence[ContactUpsert], terms: Terms = NOW
+    ) -> Sequence[Compared]:
+        """Any number of known records, 100 a call."""
+        try:
+            return await comparison.compare_contacts(self._client.under(terms), items)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+
+    async def compare_activities(
+        self, items: Sequence[ActivityChange], terms: Terms = NOW
+    ) -> Sequence[Compared]:
+        """Any number of known records, 100 a call, and their associations, 1,000 a call."""
+        try:
+            return await comparison.compare_activities(self._client.under(terms), items, self.guard)
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 

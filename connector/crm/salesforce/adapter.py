@@ -12,6 +12,7 @@ from connector.crm.port import (
     ActivityChange,
     ActivityQuery,
     CandidateContact,
+    Compared,
     ContactHits,
     ContactQuery,
     ContactUpsert,
@@ -24,7 +25,7 @@ from connector.crm.port import (
 )
 from connector.crm.properties import MappedProperty
 from connector.crm.quota import Quota
-from connector.crm.salesforce import activities, contacts, retirement, rows, setup
+from connector.crm.salesforce import activities, comparison, contacts, retirement, rows, setup
 from connector.crm.salesforce.client import SalesforceClient
 from connector.crm.salesforce.contact_search import PEOPLE_PER_CALL, ContactSearch
 from connector.crm.salesforce.failures import SalesforceRefusal, as_connector_error
@@ -96,6 +97,18 @@ class Salesforce:
     ) -> Sequence[CandidateContact | Later | None]:
         """Any number of records of people."""
         return await _checked(self._search.fetch(record_ids, terms))
+
+    async def compare_contacts(
+        self, items: Sequence[ContactUpsert], terms: Terms = NOW
+    ) -> Sequence[Compared]:
+        """Any number of known records, in as few queries as their ids fit into."""
+        return await _checked(comparison.compare_contacts(self._client.under(terms), items, self._people))
+
+    async def compare_activities(
+        self, items: Sequence[ActivityChange], terms: Terms = NOW
+    ) -> Sequence[Compared]:
+        """Any number of known Tasks, in as few queries as their ids fit into."""
+        return await _checked(comparison.compare_activities(self._client.under(terms), items))
 
     async def retire_contact(
         self, record_id: str, *, person: ContactUpsert, created_by_us: bool, terms: Terms = NOW

@@ -89,8 +89,13 @@ def _status_word(word: str, at: int) -> ActivityFacts:
     return {"status": [word, at]} if word in STATUS_RANK else {"other_statuses": [[word, at]]}
 
 
+def is_poor(version: dict[str, Any]) -> bool:
+    """Whether a version of a message says little more than that there is one."""
+    return version["type"] in _POOR_TYPES
+
+
 def _message_order(version: dict[str, Any]) -> tuple[bool, bool, int, str, str]:
-    rich = version["type"] not in _POOR_TYPES
+    rich = not is_poor(version)
     live = version.get("via") != "history"
     # What a deletion leaves decides first: emptied and whole versions then compare alike, whichever came first.
     left = json.dumps(emptied(version), sort_keys=True)

@@ -18,7 +18,7 @@ from connector.sync.core.registers import earliest_number, largest_number, lates
 
 ContactFacts = dict[str, Any]
 
-_REGISTERS = (
+REGISTERS = (
     "bsuid",
     "wa_id",
     "phone",
@@ -28,6 +28,7 @@ _REGISTERS = (
     "marketing_consent",
     "utility_consent",
 )
+"""Facts that are latest registers."""
 
 
 def milliseconds(event: Event) -> int:
@@ -69,7 +70,7 @@ def contact_facts(event: Event) -> ContactFacts:
 def merge_contact_facts(left: ContactFacts, right: ContactFacts) -> ContactFacts:
     """The union of two folds: of two batches, or of two contacts that turned out to be one person."""
     merged: ContactFacts = {}
-    for name in _REGISTERS:
+    for name in REGISTERS:
         register = latest(left.get(name), right.get(name))
         if register is not None:
             merged[name] = register

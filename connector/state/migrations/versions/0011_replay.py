@@ -36,11 +36,13 @@ CREATE TABLE replay.items (
     sink           text NOT NULL,
     kind           text NOT NULL,      -- merge | contact | activity
     key            text NOT NULL,      -- contact id or wamid
-    act            text NOT NULL,      -- create | change | restore | merge | cannot
+    act            text NOT NULL,      -- create | change | restore | learn | merge | cannot
     fields         jsonb NOT NULL,     -- names of what changes in the CRM
     reason         text NOT NULL,      -- why it is written, or why it cannot be
     base_version   bigint,             -- the desired version that was looked at; NULL: there was no row
     facts          jsonb,              -- what should be known now; NULL: what is known already
+    digest         text,               -- what the CRM is known to say; NULL: it is written whatever was written before
+    record_id      text,               -- in the CRM, of an activity that the tables had lost
     event          bytea,              -- of a merge: the record of the log
     fresh_at       timestamptz,
     topic          text,

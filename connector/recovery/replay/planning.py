@@ -1,0 +1,389 @@
+"""Making a plan: read the slice, put it together with what the tables (and the CRM) know, keep what would change.
+
+Nothing that a role reads is touched. Memory does not grow with the log, nor with the tables: both come in the order
+of their keys, some thousand at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from connector.crm.port import (
+    ActivityChange,
+    ActivityQuery,
+    Compared,
+    FindResult,
+    Later,
+    Priority,
+    RecordComparison,
+    Terms,
+)
+from connector.events import ContactMerged
+from connector.recovery.replay.items import (
+    Act,
+    CallCost,
+    Kind,
+    PlanHash,
+    PlannedItem,
+    SinkSummary,
+    Tally,
+    summarise,
+)
+from connector.recovery.replay.judging import ActivityRow, ContactRow, Judge, lost_row
+from connector.recovery.replay.pieces import (
+    MESSAGE,
+    PERSON,
+    Read,
+    create_pieces,
+    drop_pieces,
+    merges_of,
+    read_slice,
+    rename_people,
+    told_items,
+)
+from connector.recovery.replay.plans import Plan, acts_of, alone, begin_plan, finish_plan, keep_items
+from connector.recovery.replay.rows import Entry, activity_rows, contact_rows, entries
+from connector.recovery.replay.selection import Selection
+from connector.recovery.replay.slices import find_slice
+from connector.recovery.replay.standing import must_be_whole
+from connector.settings import KafkaSettings, SyncSettings
+from connector.state.database import connect
+from connector.sync.core.contacts import merge_contact_facts
+from connector.sync.core.file_links import FileLinks
+from connector.sync.core.fold import Position, merge_versions, resolve
+from connector.sync.core.holding import HoldRules
+from connector.sync.core.mapping import SyncMapping
+
+_TERMS = Terms(priority=Priority.REPLAY)
+_SMALL = 50_000  # records that one process reads sooner than several begin
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sink:
+    """One CRM, as a plan sees it. `comparison`: to look at its own records; None: it is not looked at."""
+
+    name: str
+    cost: CallCost
+    comparison: RecordComparison | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """What plans are made with. `processes`: at most, for reading the log; `told` hears how far it is."""
+
+    kafka: KafkaSettings
+    database_url: str
+    sync: SyncSettings
+    mapping: SyncMapping
+    links: FileLinks | None
+    sinks: Mapping[str, Sink]
+    processes: int = 1
+    told: Progress = field(default=lambda _: None)
+
+    async def make(self, selection: Selection, *, who: str, now: datetime) -> Plan:
+        """Make a plan. Nothing but the plan is written.
+
+        Raises `Rejected` for a range that the log does not have, or while another replay works, and the connector's
+        other errors as broker, database and CRM do; there is no plan then.
+        """
+        async with alone(self.database_url) as connection:
+            for name in selection.sinks:
+                await must_be_whole(connection, name)
+            part = await find_slice(self.kafka, selection, now=now)
+            plan_id = await begin_plan(connection, selection, mapping=self.mapping.version, who=who)
+            await create_pieces(connection, plan_id)
+            try:
+                read = await read_slice(
+                    self.kafka,
+                    self.database_url,
+                    plan_id=plan_id,
+                    selection=selection,
+                    spans=part.spans,
+                    processes=self.processes if part.records > _SMALL else 1,
+                    told=lambda done: self.told(f"{done.records:,} of {part.records:,} records read"),
+                )
+                digest = PlanHash(self.mapping.version, str(selection.restore))
+                summaries = []
+                number = 0
+                for name in selection.sinks:
+                    making = _Making(
+                        planner=self,
+                        connection=connection,
+                        plan_id=plan_id,
+                        selection=selection,
+                        sink=self.sinks[name],
+                        digest=digest,
+                        number=number,
+                    )
+                    summaries.append(await making.run())
+                    number = making.number
+            finally:
+                await drop_pieces(connection, plan_id)
+            return await finish_plan(
+                connection,
+                plan_id,
+                digest=digest.value,
+                summaries=summaries,
+                notes=_notes(read, part.reaches_back_to),
+            )
+
+
+def _notes(read: Read, reaches_back_to: datetime | None) -> dict[str, object]:
+    return {
+        "records": read.records,
+        "events": read.events,
+        "unread": read.unread,
+        "unrouted": read.unrouted,
+        "log_begins": reaches_back_to.isoformat() if reaches_back_to else "",
+    }
+
+
+@dataclass
+class _Making:
+    """The part of a plan that is about one sink."""
+
+    planner: Planner
+    connection: asyncpg.Connection
+    plan_id: int
+    selection: Selection
+    sink: Sink
+    digest: PlanHash
+    number: int
+    tally: Tally = field(default_factory=Tally)
+
+    async def run(self) -> SinkSummary:
+        # Two streams are read at once, and rows in between: each on a connection of its own.
+        told = await connect(self.planner.database_url)
+        rows = await connect(self.planner.database_url)
+        try:
+            redirects = await self._redirects()
+            judge = await self._judge(redirects)
+            await rename_people(
+                self.connection, self.plan_id, {loser: resolve(loser, redirects) for loser in redirects}
+            )
+            self.planner.told(f"{self.sink.name}: comparing people")
+            async with told.transaction(), rows.transaction():
+                await self._contacts(judge, told, rows)
+            self.planner.told(f"{self.sink.name}: comparing messages")
+            async with told.transaction(), rows.transaction():
+                await self._activities(judge, told, rows)
+        finally:
+            await told.close()
+            await rows.close()
+        return summarise(self.sink.name, self.tally, self.sink.cost)
+
+    async def _redirects(self) -> dict[UUID, UUID]:
+        rows = await self.connection.fetch(
+            f"SELECT contact_id, redirect_to FROM {self.sink.name}.contacts WHERE redirect_to IS NOT NULL"  # noqa: S608
+        )
+        return {row["contact_id"]: row["redirect_to"] for row in rows}
+
+    async def _judge(self, redirects: Mapping[UUID, UUID]) -> Judge:
+        planner = self.planner
+        merging = await self._plan_merges(redirects)
+        return Judge(
+            mapping=planner.mapping.contacts[self.sink.name],
+            layout=planner.mapping.layout,
+            links=planner.links,
+            holds=HoldRules.of(create_contacts=planner.sync.create_contacts, ignore=planner.sync.ignore),
+            keep_deleted_text=planner.sync.keep_deleted_text,
+            restore=self.selection.restore,
+            redirects=redirects,
+            merging=frozenset(merging),
+        )
+
+    async def _plan_merges(self, redirects: Mapping[UUID, UUID]) -> set[UUID]:
+        """Plan the merges that the tables have not heard of; who is in them."""
+        items: list[PlannedItem] = []
+        merging: set[UUID] = set()
+        for event, position in sorted(
+            await merges_of(self.connection, self.plan_id), key=lambda item: str(item[0].loser_id)
+        ):
+            winner = event.person.contact_id
+            if winner is None or resolve(event.loser_id, redirects) == resolve(winner, redirects):
+                continue
+            merging |= {event.loser_id, winner, *_today((event.loser_id, winner), redirects)}
+            items.append(_merge_item(event, position))
+        await self._keep(items)
+        return merging
+
+    async def _contacts(self, judge: Judge, told: asyncpg.Connection, rows: asyncpg.Connection) -> None:
+        source = contact_rows(self.sink.name)
+        async for batch in entries(
+            source,
+            told_items(told, self.plan_id, PERSON, put_together=merge_contact_facts),
+            rows=source.all(rows, self.selection.contacts) if self.selection.whole else None,
+            lookup=self.connection,
+        ):
+            said = await self._compare_contacts(judge, batch)
+            await self._keep(
+                [
+                    judge.judge_contact(entry.key, entry.row, entry.told, said.get(entry.key))
+                    for entry in batch
+                ]
+            )
+
+    async def _compare_contacts(
+        self, judge: Judge, batch: Sequence[Entry[ContactRow]]
+    ) -> dict[str, Compared]:
+        crm = self.sink.comparison
+        known = [
+            (entry.key, judge.desired_contact(entry.row, judge.contact_facts(entry.row, entry.told)).upsert)
+            for entry in batch
+            if entry.row is not None and _may_be_compared(entry.row)
+        ]
+        if crm is None or not known:
+            return {}
+        said = await crm.compare_contacts([upsert for _, upsert in known], _TERMS)
+        return {key: answer for (key, _), answer in zip(known, said, strict=True)}
+
+    async def _activities(self, judge: Judge, told: asyncpg.Connection, rows: asyncpg.Connection) -> None:
+        source = activity_rows(self.sink.name)
+        async for everything in entries(
+            source,
+            told_items(told, self.plan_id, MESSAGE, put_together=merge_versions),
+            rows=source.all(rows, self.selection.contacts) if self.selection.whole else None,
+            lookup=self.connection,
+        ):
+            batch = await self._not_forgotten(everything)
+            holders = {
+                entry.key: judge.holder(entry.row, judge.activity_facts(entry.row, entry.told))
+                for entry in batch
+            }
+            names = sorted({str(holder) for holder in holders.values() if holder is not None})
+            people = await contact_rows(self.sink.name).named(self.connection, names)
+            acts = await acts_of(self.connection, self.plan_id, self.sink.name, names)
+            found = await self._find_lost(batch, holders, people)
+            said = await self._compare_activities(judge, batch, holders, people, found=found)
+            await self._keep(
+                [
+                    judge.judge_activity(
+                        entry.key,
+                        entry.row,
+                        entry.told,
+                        said.get(entry.key),
+                        contact=people.get(str(holders[entry.key])),
+                        contact_act=acts.get(str(holders[entry.key])),
+                        found=lost if isinstance(lost := found.get(entry.key), str) else None,
+                    )
+                    for entry in batch
+                ]
+            )
+
+    async def _not_forgotten(self, batch: Sequence[Entry[ActivityRow]]) -> list[Entry[ActivityRow]]:
+        """Without messages that the CRM has and the tables had: they are there, and their facts are known no more."""
+        unknown = [entry.key for entry in batch if entry.row is None]
+        rows = await self.connection.fetch(
+            f"SELECT w.wamid FROM unnest($1::text[]) AS w (wamid) JOIN {self.sink.name}.forgotten f "  # noqa: S608
+            "ON f.message = hashtextextended(w.wamid, 0)",
+            unknown,
+        )
+        forgotten = {row["wamid"] for row in rows}
+        self.tally.acts[Kind.ACTIVITY, Act.NOTHING] += len(forgotten)
+        return [entry for entry in batch if entry.key not in forgotten]
+
+    async def _find_lost(
+        self,
+        batch: Sequence[Entry[ActivityRow]],
+        holders: Mapping[str, UUID | None],
+        people: Mapping[str, ContactRow],
+    ) -> dict[str, FindResult]:
+        """Records in the CRM of messages that the tables do not have."""
+        crm = self.sink.comparison
+        if crm is None:
+            return {}
+        queries = [
+            ActivityQuery(wamid=entry.key, contact_record_ids=(contact.record_id,))
+            for entry in batch
+            if entry.row is None
+            and (contact := people.get(str(holders[entry.key]))) is not None
+            and contact.record_id is not None
+        ]
+        found: dict[str, FindResult] = {}
+        for start in range(0, len(queries), crm.activities_per_call):
+            part = queries[start : start + crm.activities_per_call]
+            results = await crm.find_activities(part, _TERMS)
+            found |= {query.wamid: result for query, result in zip(part, results, strict=True)}
+        return found
+
+    async def _compare_activities(
+        self,
+        judge: Judge,
+        batch: Sequence[Entry[ActivityRow]],
+        holders: Mapping[str, UUID | None],
+        people: Mapping[str, ContactRow],
+        *,
+        found: Mapping[str, FindResult],
+    ) -> dict[str, Compared]:
+        crm = self.sink.comparison
+        if crm is None:
+            return {}
+        known: list[tuple[str, ActivityChange]] = []
+        for entry in batch:
+            row, name = entry.row, str(holders[entry.key])
+            contact = people.get(name)
+            if contact is None:
+                continue
+            if row is None:
+                if not isinstance(lost := found.get(entry.key), str):
+                    continue
+                row = lost_row(entry.key, lost, contact)
+            elif row.waits or row.problem or row.record_id is None:
+                continue
+            # Of somebody whose record is made anew the messages may be gone, too: they are looked at where they were.
+            place = contact.record_id or row.on_record_id
+            if place is None:
+                continue
+            contact = replace(contact, record_id=place)
+            facts = judge.activity_facts(row, entry.told)
+            known.append((entry.key, judge.desired_activity(row, facts, contact=contact).change))
+        answers: dict[str, Compared] = {
+            key: result for key, result in found.items() if isinstance(result, Later)
+        }
+        if known:
+            said = await crm.compare_activities([change for _, change in known], _TERMS)
+            answers |= {key: answer for (key, _), answer in zip(known, said, strict=True)}
+        return answers
+
+    async def _keep(self, items: Sequence[PlannedItem]) -> None:
+        for item in items:
+            self.tally.add(item)
+            if item.act not in (Act.NOTHING, Act.WAITS, Act.CANNOT):
+                self.digest.add(self.sink.name, item)
+        self.number = await keep_items(
+            self.connection, self.plan_id, self.sink.name, items, after=self.number
+        )
+
+
+def _may_be_compared(row: ContactRow) -> bool:
+    return (
+        row.record_id is not None
+        and not row.waits
+        and not row.problem
+        and not row.shared
+        and row.redirect_to is None
+        and row.held is None
+    )
+
+
+def _today(people: Sequence[UUID], redirects: Mapping[UUID, UUID]) -> set[UUID]:
+    return {resolve(person, redirects) for person in people}
+
+
+def _merge_item(event: ContactMerged, position: Position) -> PlannedItem:
+    return PlannedItem(
+        kind=Kind.MERGE,
+        key=str(event.loser_id),
+        act=Act.MERGE,
+        reason=f"is {event.person.contact_id}: {event.reason}",
+        event=event.model_dump_json().encode(),
+        fresh_at=event.at,
+        position=position,
+    )
