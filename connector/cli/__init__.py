@@ -10,6 +10,7 @@ import typer
 from connector.cli.consent import app as consent_app
 from connector.cli.demo import demo as demo_command
 from connector.cli.dlq import app as dlq_app
+from connector.cli.listen import listen as listen_command
 from connector.cli.mapping import app as mapping_app
 from connector.cli.media import app as media_app
 from connector.cli.output import show_error
@@ -49,6 +50,7 @@ app.command("status", rich_help_panel="Operate")(status_command)
 app.add_typer(send_app, name="send", rich_help_panel="Operate")
 app.command("why", rich_help_panel="Operate")(why_command)
 app.command("trace", rich_help_panel="Operate")(trace_command)
+app.command("listen", rich_help_panel="Operate")(listen_command)
 app.add_typer(dlq_app, name="dlq", rich_help_panel="Operate")
 app.command("replay", rich_help_panel="Operate")(replay_command)
 app.add_typer(templates_app, name="templates", rich_help_panel="Operate")

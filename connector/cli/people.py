@@ -94,3 +94,18 @@ def reachable(named: Named) -> Named:
         shown = named.recipient.phone or named.recipient.hubspot_id or named.recipient.salesforce_id
         raise Rejected(f"{shown} {why}. Nothing was recorded.", cause="no_person", advice=f"give {_VALID}")
     return named
+
+
+async def names_of(connection: Connection, person: Named) -> frozenset[str]:
+    """Every text that records about them may name them by: contact ids, BSUIDs, phones with and without +, CRM ids."""
+    to = person.recipient
+    names = {to.bsuid, to.phone, to.phone.removeprefix("+"), to.hubspot_id, to.salesforce_id}
+    rows = await connection.fetch(
+        "SELECT c.contact_id, a.value FROM identity.contacts c LEFT JOIN identity.aliases a "
+        "ON a.contact_id = c.contact_id AND a.released_at IS NULL WHERE c.contact_id = $1 OR c.redirect_to = $1",
+        person.contact_id,
+    )
+    for row in rows:
+        value = row["value"] or ""
+        names |= {str(row["contact_id"]), value} | ({f"+{value}"} if value.isdecimal() else set())
+    return frozenset(names) - {""}

@@ -40,7 +40,11 @@ def status(
 
     settings = load_settings()
     roles = dict(_role(item) for item in role) if role else settings.health.roles
-    works = asyncio.run(_watch(settings, roles, forever=watch, as_json=as_json))
+    try:
+        works = asyncio.run(_watch(settings, roles, forever=watch, as_json=as_json))
+    except KeyboardInterrupt:  # how a watch ends
+        out.print()
+        return
     if not works:
         raise typer.Exit(1)
 

@@ -14,7 +14,7 @@ from connector.cli.output import JsonOption, err, out, print_json, print_table
 from connector.cli.why import show_send
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import asyncpg
 
@@ -103,41 +103,37 @@ async def _message(name: str) -> tuple[MessageTrace | None, _Elsewhere]:
 
 
 async def _contact(name: str) -> tuple[ContactTrace | None, _Elsewhere]:
-    from connector.cli.people import find_person
+    from connector.cli.people import find_person, names_of
     from connector.recovery.trace import trace_contact
 
     async with database() as (settings, connection):
         person = await find_person(connection, name, at=datetime.now(UTC))
-        to = person.recipient
-        names = {to.bsuid, to.phone, to.phone.removeprefix("+"), to.hubspot_id, to.salesforce_id}
+        names = await names_of(connection, person)
         if person.contact_id is None:
             return None, await _elsewhere(settings, connection, names, keys=())
         found = await trace_contact(connection, person.contact_id)
-        contacts = {str(one) for one in (found.contact_id, *found.merged)}
-        values = {alias.split()[1] for alias in found.aliases if not alias.endswith("(given up)")}
-        names |= contacts | values | {f"+{value}" for value in values if value.isdecimal()}
-        keys = contacts | {message.wamid for message in found.messages}
-        return found, await _elsewhere(settings, connection, names, keys=sorted(keys))
+        keys = {str(one) for one in (found.contact_id, *found.merged)}
+        keys |= {message.wamid for message in found.messages}
+        return found, await _elsewhere(settings, connection, names, keys=keys)
 
 
 async def _elsewhere(
-    settings: Settings, connection: asyncpg.Connection, names: set[str], *, keys: Any
+    settings: Settings, connection: asyncpg.Connection, names: Collection[str], *, keys: Collection[str]
 ) -> _Elsewhere:
     from connector.errors import ConnectorError
     from connector.recovery.in_flight import Marks, in_flight, queued_about
     from connector.recovery.letters.acts import letter_states
     from connector.recovery.replays import replays_of
 
-    known = sorted(name for name in names if name)
     broker, said = None, ""
     try:
-        broker = await in_flight(settings.kafka, Marks(known), states=await letter_states(connection))
+        broker = await in_flight(settings.kafka, Marks(names), states=await letter_states(connection))
     except ConnectorError as error:
         said = f"what no stage has read yet is not known: {error.message}"
     return _Elsewhere(
         broker=broker,
         said=said,
-        queued=await queued_about(connection, known),
+        queued=await queued_about(connection, names),
         replays=await replays_of(connection, keys),
     )
 

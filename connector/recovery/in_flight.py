@@ -28,6 +28,8 @@ MOST = 20_000
 
 _LETTERS = 5_000  # of each partition, the last ones
 _SHOWN = 20
+_SHORTEST = 6
+_TELLING = 30  # characters that no other id contains
 _POLL_MS = 500
 
 
@@ -75,12 +77,17 @@ class InFlight:
 
 
 class Marks:
-    """The texts by which records about something are known. Short ones count only as a whole JSON string."""
+    """The texts by which records about something are known: a long one anywhere, a short one as a whole JSON string.
+
+    What is shorter than six characters (a CRM's id in a test account) says nothing.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
-        texts = [name.encode("utf-8", "replace") for name in names if name]
+        texts = [name.encode("utf-8", "replace") for name in names if len(name) >= _SHORTEST]
         self._keys = frozenset(texts)
-        self._within = tuple(text if len(text) >= 30 else b'"%s"' % text for text in dict.fromkeys(texts))
+        self._within = tuple(
+            text if len(text) >= _TELLING else b'"%s"' % text for text in dict.fromkeys(texts)
+        )
 
     def __bool__(self) -> bool:
         return bool(self._within)

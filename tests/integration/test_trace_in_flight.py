@@ -70,3 +70,18 @@ async def test_a_message_that_nobody_has_read_is_found_where_it_waits(
     ]
     code, out, _ = await operator.run("trace", DEAD)
     assert (code, "next: connector dlq show dead:route:7" in out) == (0, True)
+    code, out, err = await operator.run(
+        "listen",
+        "--from",
+        "1h",
+        "--person",
+        "15551230001",
+        "--limit",
+        "1",
+        "--topic",
+        "whatsapp.updates",
+        "--json",
+    )
+    assert code == 0, err
+    heard = json.loads(out)
+    assert (heard["offset"], heard["key"], heard["document"]["update"]["from"]) == (2, "***01", "***01")
