@@ -21,7 +21,6 @@ from collections.abc import Mapping, Set as AbstractSet
 from importlib.metadata import version
 from typing import Any, cast
 
-import faust.streams
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP, Message
 from mode.threads import WorkerThread
@@ -40,21 +39,12 @@ _log = logging.getLogger(__name__)
 
 
 def check_faust() -> None:
-    """Refuse a Faust this file was not written for. Raises `Terminal`.
-
-    The pure-Python stream iterator acknowledges records of an older generation unprocessed; only the Cython
-    one is safe.
-    """
+    """Refuse a Faust this file was not written for. Raises `Terminal`."""
     installed = version("faust-streaming")
     if installed != FAUST_VERSION:
         raise Terminal(
             f"faust-streaming {installed} is installed; the stream stages are built on {FAUST_VERSION}.",
             advice=f"pip install faust-streaming=={FAUST_VERSION}",
-        )
-    if faust.streams._CStreamIterator is None:  # noqa: SLF001 - the very thing that is checked
-        raise Terminal(
-            "Faust runs without its Cython iterator and would acknowledge records unprocessed in a rebalance.",
-            advice="unset NO_CYTHON and install the binary wheel of faust-streaming for this platform",
         )
 
 
@@ -82,6 +72,11 @@ class HardenedConsumer(Consumer):
         """Close the thread's loop when the app failed before the thread began: the thread itself never will."""
         if self._thread._thread is None and not self._thread.thread_loop.is_closed():  # noqa: SLF001
             self._thread.thread_loop.close()
+
+    def track(self, message: Message) -> None:
+        """Count a record as open until it is acknowledged or abandoned: nothing at or above it is committed."""
+        message.tracked = True
+        self._unacked_messages.add(message)
 
     def abandon(self, message: Message) -> None:
         """Let go of a record without acknowledging it: it is read again from the committed offset.

@@ -28,12 +28,13 @@ from connector.streams.dead_letter_limit import DeadLetterLimit
 from connector.streams.hardened import HardenedConsumer
 from connector.streams.outcomes import Record, Stage
 from connector.streams.producer import DurableProducer
+from connector.streams.taking import Taker
 from connector.streams.watchdog import watch_progress
 from connector.telemetry import metrics
 from connector.telemetry.health import StageHealth
 
-BATCH_WITHIN = 0.04
-"""Seconds until a batch that is not full is handed over; half of it is added to the latency of a quiet topic."""
+BATCH_WITHIN = 0.02
+"""Seconds that the first record of a batch waits for others; all of it is added to the latency of a quiet topic."""
 
 _LOOK_AGAIN = 0.2  # seconds between looks at the app
 _LOOK_AT_TABLES = 1.0  # seconds between looks whether tables that are behind need records read again
@@ -255,21 +256,19 @@ class _Line:
         )
 
     async def _agent(self, app: StageApp, stream: Any) -> None:
-        # Closing the batch generator would switch acknowledging on again for what its drainer still holds.
-        stream.enable_acks = False
-        async for events in stream.noack_take(self._stage.batch_size, within=BATCH_WITHIN):
-            await self._process(app, stream, events)
-            events = None  # noqa: PLW2901 - Faust waits until nobody holds the messages
+        consumer = cast("HardenedConsumer", app.consumer)
+        taker = Taker(stream.channel, consumer, most=self._stage.batch_size, within=BATCH_WITHIN)
+        with contextlib.suppress(StopAsyncIteration):
+            while not app.should_stop:
+                await self._process(app, await taker.take())
         if not app.should_stop:
-            self._failure = RuntimeError("the batch stream ended by itself")
+            self._failure = RuntimeError("the channel ended by itself")
 
-    async def _process(self, app: StageApp, stream: Any, events: Sequence[Any]) -> None:
+    async def _process(self, app: StageApp, events: Sequence[Any]) -> None:
         """Never raises, except when it is cancelled: what leaves an agent is acknowledged by Faust."""
         settled = False
         try:
-            # After one batch of this generation was given up, no later one may be worked on and acknowledged.
-            current = all(event.message.generation_id == app.consumer_generation_id for event in events)
-            if current and not self._given_up():
+            if events and not self._given_up():
                 consumer = cast("HardenedConsumer", app.consumer)
                 generation = events[0].message.generation_id
                 records = self._reads.records([event.message for event in events], consumer)
@@ -279,7 +278,7 @@ class _Line:
             if settled:
                 self._reads.handled(records, generation=generation)
                 for event in events:
-                    await stream.ack(event)
+                    event.ack()
         except Exception as error:  # noqa: BLE001 - see the docstring
             settled = False
             _log.exception("the harness failed; the app is built again", stage=self._stage.name)
