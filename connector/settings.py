@@ -333,6 +333,14 @@ class OutboundSettings(_Group):
     """Try marketing to United States numbers. WhatsApp does not deliver it since April 2025."""
     personalisation: Path | None = None
     """A YAML file that says which CRM properties fill which template parameters."""
+    properties_fresh_for: float = Field(default=3_600.0, ge=0)
+    """Seconds that what a CRM says of a person counts as current, if it was read after the send was asked for."""
+    properties_usable_for: float = Field(default=86_400.0, ge=0)
+    """Seconds that it may be used while the CRM does not answer, and that it is kept. Older, or never read: the send
+    waits."""
+    properties_patience: float = Field(default=30.0, gt=0)
+    """Seconds without an answer of the CRM after which what was read before is used, and that a person's new record is
+    waited for."""
     opt_out_words: list[str] = []
     """Messages beside the built-in ones that end all messages. A JSON list."""
     opt_out_marketing_words: list[str] = []

@@ -242,6 +242,7 @@ class DispatchWorld:
             settler=settler,
             in_flight=asyncio.Semaphore(10),
             queued=lambda: None,
+            wanted=lambda: None,
             clock=clock,
         )
         return NumberLine(NUMBER.id, parts, health=self.health), settler
@@ -299,17 +300,34 @@ class DispatchWorld:
         )
 
     @asynccontextmanager
-    async def dispatching(self, *, replicas: int = 1, hubspot: Any = None) -> AsyncIterator[None]:
+    async def dispatching(
+        self,
+        *,
+        replicas: int = 1,
+        hubspot: Any = None,
+        personalisation: Personalisation | None = None,
+        wanted: Callable[[], None] = lambda: None,
+    ) -> AsyncIterator[None]:
         """Dispatchers at work; what is under way is finished when the body ends."""
         stop = asyncio.Event()
-        tasks = [asyncio.create_task(self._dispatch(stop, hubspot)) for _ in range(replicas)]
+        tasks = [
+            asyncio.create_task(self._dispatch(stop, hubspot, personalisation=personalisation, wanted=wanted))
+            for _ in range(replicas)
+        ]
         try:
             yield
         finally:
             stop.set()
             await asyncio.gather(*tasks)
 
-    async def _dispatch(self, stop: asyncio.Event, hubspot: Any) -> None:
+    async def _dispatch(
+        self,
+        stop: asyncio.Event,
+        hubspot: Any,
+        *,
+        personalisation: Personalisation | None = None,
+        wanted: Callable[[], None] = lambda: None,
+    ) -> None:
         await run_dispatchers(
             self.pool,
             self.settings,
@@ -322,6 +340,9 @@ class DispatchWorld:
             health=self.health,
             outcomes_health=StageHealth("outbound-outcomes"),
             hubspot=hubspot,
+            wanted=wanted,
+            personalisation=personalisation or Personalisation(),
+            crms=("hubspot", "salesforce"),
             stop=stop,
         )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from connector.errors import Rejected
@@ -13,6 +15,11 @@ from connector.outbound.recipients import sought
 from connector.outbound.store.recipients import look_up
 from connector.state.database import Connection
 from connector.whatsapp.numbers import is_bsuid
+
+if TYPE_CHECKING:
+    from connector.outbound.personalisation.filling import Personalisation
+    from connector.recovery.person_properties import PersonProperties
+    from connector.settings import Settings
 
 _VALID = "a phone with its country code, a BSUID, hubspot:ID, salesforce:ID, or a contact id"
 
@@ -82,6 +89,27 @@ async def _contact(connection: Connection, contact_id: UUID) -> Named:
     phone = aliases.get("phone", "")
     recipient = Recipient(bsuid=aliases.get("bsuid", ""), phone=f"+{phone}" if phone else "")
     return Named(recipient=recipient, contact_id=today)
+
+
+async def said_of(
+    connection: Connection, settings: Settings, named: Named, personalisation: Personalisation
+) -> PersonProperties:
+    """What the CRMs say of somebody now, as far as messages are filled in from it; what should be known of it is noted."""
+    from connector.cli.output import err
+    from connector.recovery.person_properties import person_properties
+    from connector.roles.crm_accounts import crm_accounts
+
+    async with crm_accounts(settings, stop=asyncio.Event()) as crms:
+        found = await person_properties(
+            connection,
+            named.contact_id,
+            named.recipient,
+            crms=crms.accounts,
+            personalisation=personalisation,
+        )
+    for note in found.notes:
+        err.print(f"note: {note}", markup=False)
+    return found
 
 
 def reachable(named: Named) -> Named:

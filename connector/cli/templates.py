@@ -14,6 +14,7 @@ from connector.cli.output import JsonOption, err, out, print_json, print_table
 from connector.cli.parameters import ParameterOption, given_parameters
 
 if TYPE_CHECKING:
+    from connector.outbound.personalisation.filling import CrmProperties
     from connector.outbound.templates.template import Template
     from connector.recovery.templates import AccountSync, Preview
 
@@ -135,17 +136,22 @@ def preview(
     name: _Name,
     *,
     parameter: ParameterOption = None,
+    person: Annotated[
+        str,
+        typer.Option(
+            "--person", help="Fill it in from their CRM record: a phone, BSUID, hubspot:ID, salesforce:ID."
+        ),
+    ] = "",
     language: _Language = "",
     account: _Account = "",
     as_json: JsonOption = False,
 ) -> None:
     """Show how a template reads with these parameters, and everything that is wrong with them. Nothing is sent.
 
-    What is not given comes from the personalisation file, as far as it needs no CRM record.
+    What is not given comes from the personalisation file; from a CRM only with --person.
     """
     given = given_parameters(parameter)
-    versions = asyncio.run(_versions(name, account))
-    found = _filled(versions, given, language)
+    versions, found = asyncio.run(_filled(name, given, language, account=account, person=person))
     if found is None:
         spoken = ", ".join(item.language for item in versions)
         err.print(
@@ -162,14 +168,27 @@ def preview(
         raise typer.Exit(1)
 
 
-def _filled(versions: Sequence[Template], given: Mapping[str, Any], language: str) -> Preview | None:
+async def _filled(
+    name: str, given: Mapping[str, Any], language: str, *, account: str, person: str
+) -> tuple[Sequence[Template], Preview | None]:
+    """(every language of the template, the one that would be sent, filled in)."""
+    from connector.cli.people import find_person, said_of
     from connector.outbound.personalisation.loading import load_personalisation
     from connector.recovery import templates
-    from connector.settings import load_settings
+    from connector.recovery.templates import versions_of
 
-    rules = load_personalisation(load_settings().outbound.personalisation)
-    asked = language or (versions[0].language if len(versions) == 1 else "")
-    return templates.preview(versions, given, language=asked, personalisation=rules, properties={})
+    async with database() as (settings, connection):
+        versions = await versions_of(connection, name, account=account)
+        rules = load_personalisation(settings.outbound.personalisation)
+        properties: CrmProperties = {}
+        if person:
+            named = await find_person(connection, person, at=datetime.now(UTC))
+            properties = (await said_of(connection, settings, named, rules)).by_crm
+    known_language = bool(language or rules.languages(properties, crms=templates.CRMS))
+    asked = language or (versions[0].language if len(versions) == 1 and not known_language else "")
+    return versions, templates.preview(
+        versions, given, language=asked, personalisation=rules, properties=properties
+    )
 
 
 async def _all() -> tuple[Sequence[Template], Sequence[AccountSync]]:

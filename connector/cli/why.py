@@ -131,7 +131,7 @@ async def _evaluate(
     person: str, template: str, given: Mapping[str, Any], *, language: str, sender: str, purpose: str
 ) -> tuple[Judged, bool]:
     """(the judgement, whether it is known how current our knowledge is)."""
-    from connector.cli.people import find_person
+    from connector.cli.people import find_person, said_of
     from connector.errors import Transient
     from connector.outbound.dispatch.evaluation import Terms, Wish, evaluate
     from connector.outbound.personalisation.loading import load_personalisation
@@ -141,6 +141,8 @@ async def _evaluate(
 
     async with database() as (settings, connection):
         named = _reachable_now(await find_person(connection, person, at=datetime.now(UTC)))
+        personalisation = load_personalisation(settings.outbound.personalisation)
+        said = await said_of(connection, settings, named, personalisation)
         try:
             lag = await lag_of(
                 connection,
@@ -161,13 +163,15 @@ async def _evaluate(
             parameters=given,
             purpose=checked("purpose", purpose),
             sender=checked("from", sender),
+            properties=said.by_crm,
         )
         terms = Terms(
             rules=gate_rules(settings.outbound),
-            personalisation=load_personalisation(settings.outbound.personalisation),
+            personalisation=personalisation,
             rates=settings.outbound.rates,
             default_number=settings.whatsapp.default_phone_number_id,
             lag=lag,
+            crms=tuple(said.properties),
         )
         return await evaluate(connection, wish, terms), lag is not None
 

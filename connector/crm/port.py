@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from connector.crm.properties import PropertyValue
@@ -223,6 +223,10 @@ FindResult = str | Later | None
 """A record id; `Later` when the CRM did not tell, so that the doubt stands; None: it is certainly not there."""
 
 
+RecordProperties = Mapping[str, Any] | Later | None
+"""Property → value as the CRM has it, None for nothing; `Later` when the CRM did not tell; None: no such record."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Differs:
     """A record is there and says something else. `fields`: the CRM's names of what differs, sorted."""
@@ -293,6 +297,19 @@ class RecordComparison(Protocol):
         self, items: Sequence[ActivityChange], terms: Terms = NOW
     ) -> Sequence[Compared]:
         """Known activities, and whether they hang on the contact record that they should."""
+        ...
+
+
+class PropertyReads(Protocol):
+    """One CRM account, as far as properties of its people's records can be read."""
+
+    async def read_properties(
+        self, record_ids: Sequence[str], names: Sequence[str], terms: Terms = NOW
+    ) -> Sequence[RecordProperties]:
+        """What these records say under `names`, whatever of it the account has. A merged one is what it became.
+
+        Raises the connector's errors for what is wrong with the call itself.
+        """
         ...
 
 

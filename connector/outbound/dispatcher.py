@@ -14,7 +14,7 @@ from connector.outbound.dispatch.line import LineParts, NumberLine, lease_second
 from connector.outbound.dispatch.outcomes import run_outcomes
 from connector.outbound.dispatch.settler import Settler
 from connector.outbound.dispatch.tending import tend
-from connector.outbound.personalisation.loading import load_personalisation
+from connector.outbound.personalisation.filling import Personalisation
 from connector.outbound.rules import gate_rules
 from connector.settings import Settings
 from connector.state.database import transaction
@@ -40,6 +40,13 @@ SELECT number FROM waiting WHERE number IS NOT NULL UNION SELECT phone_number_id
 """
 
 
+_NONE = Personalisation()
+
+
+def _nobody() -> None:
+    """Nobody waits for it."""
+
+
 async def run_dispatchers(
     pool: asyncpg.Pool,
     settings: Settings,
@@ -50,23 +57,24 @@ async def run_dispatchers(
     due: asyncio.Event,
     told: asyncio.Event,
     queued: Callable[[], None],
+    wanted: Callable[[], None] = _nobody,
     health: StageHealth,
     outcomes_health: StageHealth,
     stop: asyncio.Event,
     hubspot: HubSpotClient | None = None,
+    personalisation: Personalisation = _NONE,
     crms: Sequence[str] = (),
 ) -> None:
     """Dispatch until `stop`, and then until what is under way has been answered and written down.
 
     `sender`: where attempts are announced. `due`, `told`: set when sends are due, or have moved. `queued` is called
-    after a commit that left rows for the relay of the stage `outbound`. `hubspot`: where workflows are told outcomes.
-
-    Raises `SettingsError` when the personalisation cannot be read.
+    after a commit that left rows for the relay of the stage `outbound`, `wanted` after one that left records to be read
+    in `crms`, which are in the order in which their values are preferred. `hubspot`: where workflows are told outcomes.
     """
     outbound = settings.outbound
     judgement = Judgement(
         rules=gate_rules(outbound),
-        personalisation=load_personalisation(outbound.personalisation),
+        personalisation=personalisation,
         rates=outbound.rates,
         tables=tables,
         view=view,
@@ -86,6 +94,7 @@ async def run_dispatchers(
         settler=settler,
         in_flight=asyncio.Semaphore(outbound.sends_in_flight),
         queued=queued,
+        wanted=wanted,
     )
     try:
         async with asyncio.TaskGroup() as group:

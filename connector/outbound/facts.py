@@ -143,6 +143,8 @@ class Facts:
     """In the language that was chosen; None: the account has none of that name and language."""
     problems: tuple[Problem, ...] = ()
     """What `templates.check` found wrong with the parameters."""
+    unread: Mapping[str, datetime] = field(default_factory=dict)
+    """CRM → when to look again, where the person's record has to be read before the message can be filled in."""
     consent: Mapping[ConsentPurpose, Standing] = field(default_factory=dict)
     recent: tuple[PastSend, ...] = ()
     """Sends to this person, over at least the longest period of caps and duplicates."""

@@ -8,6 +8,7 @@ from datetime import time, timedelta
 from typing import get_args
 
 from connector.events.triggers import Purpose
+from connector.outbound.personalisation.records import PropertyAges
 from connector.settings import ConsentNeeded, OutboundSettings, Weekday
 
 
@@ -68,6 +69,8 @@ class GateRules:
     """How long a person counts as not on WhatsApp after WhatsApp said so (131026)."""
     marketing_refused_for: timedelta = timedelta(hours=24)
     """How long marketing to a person rests after WhatsApp's per-user limit (131049: at least 24 h)."""
+    property_ages: PropertyAges = field(default_factory=PropertyAges)
+    """How old what the CRM says of a person may be in a message."""
     us_marketing: bool = False
     """Whether marketing to United States numbers is tried. WhatsApp does not deliver it since April 2025."""
     look_again: timedelta = timedelta(seconds=5)
@@ -102,6 +105,11 @@ def gate_rules(settings: OutboundSettings) -> GateRules:
             "utility": timedelta(seconds=settings.utility_lag),
         },
         templates_stale_after=timedelta(seconds=settings.templates_stale_after),
+        property_ages=PropertyAges(
+            fresh=timedelta(seconds=settings.properties_fresh_for),
+            usable=timedelta(seconds=settings.properties_usable_for),
+            patience=timedelta(seconds=settings.properties_patience),
+        ),
         us_marketing=settings.us_marketing,
     )
 

@@ -6,16 +6,8 @@ Several replicas share the stages' partitions; everything else is safe beside an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 
-from connector.crm.hubspot.adapter import HubSpot
-from connector.crm.hubspot.client import HubSpotClient
-from connector.crm.hubspot.quota import account_limits as hubspot_limits
-from connector.crm.port import ContactReads
-from connector.crm.quota import governed
-from connector.crm.salesforce.adapter import Salesforce
-from connector.crm.salesforce.quota import account_limits as salesforce_limits
 from connector.outbound.account import AccountStage
 from connector.outbound.account_graph import AccountGraph
 from connector.outbound.account_sync import AccountSync
@@ -23,10 +15,12 @@ from connector.outbound.admission import AdmissionStage
 from connector.outbound.announcements import STAGE
 from connector.outbound.consent.keywords import tables_with_own
 from connector.outbound.conversation import ConversationStage
+from connector.outbound.crm_reader import CrmReader
 from connector.outbound.dispatch.log_watch import LogWatch
 from connector.outbound.dispatcher import run_dispatchers
-from connector.outbound.recipients import CrmName
+from connector.outbound.personalisation.loading import load_personalisation
 from connector.outbound.resolver import Resolver
+from connector.roles.crm_accounts import crm_accounts
 from connector.roles.parts import run_parts
 from connector.roles.tables import OUTBOUND
 from connector.settings import Settings
@@ -41,10 +35,11 @@ from connector.telemetry.health import StageHealth, serve_health
 async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     """Run until `stop`. Kafka, PostgreSQL, WhatsApp and the CRMs may be away, also at start.
 
-    Raises `SettingsError` for keywords that contradict each other, `Terminal` when only a new process can help, and
+    Raises `SettingsError` for keywords that contradict each other and a wrong personalisation, `Terminal` when only a new process can help, and
     `OSError` when the health port is taken.
     """
     keywords = tables_with_own(settings.outbound)
+    personalisation = load_personalisation(settings.outbound.personalisation)
     queued, due, unknown, wanted = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
     told = asyncio.Event()
     # Three folds, the relay and the teller of outcomes hold one for long; the others come and go.
@@ -82,10 +77,31 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         on_read=due.set,
     )
     try:
-        async with _crms(settings, stop=stop) as (crms, workflows):
+        async with crm_accounts(settings, stop=stop) as crms:
+            readers = [
+                (
+                    CrmReader(
+                        pool,
+                        name=name,
+                        crm=crm,
+                        properties=sorted(properties),
+                        usable=timedelta(seconds=settings.outbound.properties_usable_for),
+                        health=(reading_crm := StageHealth(f"outbound-{name}")),
+                        on_due=due.set,
+                    ),
+                    reading_crm,
+                )
+                for name, crm in crms.accounts.items()
+                if (properties := personalisation.read_from(name))
+            ]
+
+            def wanted_in_crm() -> None:
+                for reader, _ in readers:
+                    reader.wake.set()
+
             resolver = Resolver(
                 pool,
-                crms=crms,
+                crms=crms.accounts,
                 default_number=settings.whatsapp.default_phone_number_id,
                 region=settings.default_region,
                 accounts=accounts,
@@ -102,6 +118,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
                 resolver.run(wake=unknown, stop=stop),
                 sync.run(wake=wanted, stop=stop),
                 watch.run(stop=stop),
+                *(reader.run(stop=stop) for reader, _ in readers),
                 run_dispatchers(
                     pool,
                     settings,
@@ -111,9 +128,12 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
                     due=due,
                     told=told,
                     queued=queued.set,
+                    wanted=wanted_in_crm,
                     health=dispatching,
                     outcomes_health=telling,
-                    hubspot=workflows,
+                    hubspot=crms.workflows,
+                    personalisation=personalisation,
+                    crms=list(crms.accounts),
                     stop=stop,
                 ),
                 run_relay(pool, stage=STAGE, sender=producer, wake=queued, stop=stop, health=relaying),
@@ -121,6 +141,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
                     settings.health,
                     [
                         *(health for _, health in stages),
+                        *(health for _, health in readers),
                         *(resolving, reading, dispatching, telling, watching, relaying, tables),
                     ],
                     stop=stop,
@@ -131,30 +152,3 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         await announcing.stop()
         await producer.stop()
         await close_pool(pool)
-
-
-@asynccontextmanager
-async def _crms(
-    settings: Settings, *, stop: asyncio.Event
-) -> AsyncIterator[tuple[dict[CrmName, ContactReads], HubSpotClient | None]]:
-    """The CRMs whose records can be asked for, each within its account's quota; and where workflows wait."""
-    crms: dict[CrmName, ContactReads] = {}
-    workflows: HubSpotClient | None = None
-    async with AsyncExitStack() as stack:
-        if settings.hubspot.enabled:
-            quota = await stack.enter_async_context(
-                governed(hubspot_limits(settings.hubspot), settings.database, stop=stop)
-            )
-            hubspot = HubSpot(settings.hubspot, quota=quota)
-            stack.push_async_callback(hubspot.close)
-            crms["hubspot"] = hubspot
-            workflows = HubSpotClient(settings.hubspot, quota=quota)
-            stack.push_async_callback(workflows.close)
-        if settings.salesforce.enabled:
-            quota = await stack.enter_async_context(
-                governed(salesforce_limits(settings.salesforce), settings.database, stop=stop)
-            )
-            salesforce = Salesforce(settings.salesforce, quota=quota)
-            stack.push_async_callback(salesforce.close)
-            crms["salesforce"] = salesforce
-        yield crms, workflows

@@ -1,6 +1,6 @@
 """The HubSpot adapter against the simulator: what it takes an answer for that is not whole, and what it deletes."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -434,3 +434,22 @@ async def test_a_large_search_finds_who_is_in_a_whatsapp_property_alone(name: st
 def _candidates(hits: ContactHits | Later) -> Sequence[CandidateContact]:
     assert isinstance(hits, ContactHits)
     return hits.candidates
+
+
+async def test_a_records_properties_are_read_under_any_name() -> None:
+    """Empty and unknown ones are nothing, a merged record is what it became, and what is not there is certainly not."""
+    async with open_world() as world:
+        one, other = await world.person(1), await world.person(2)
+        portal = world.portal
+        record = portal.contacts.get(one)
+        assert record is not None
+        portal.contacts.update(record, {"firstname": "Ana"}, PERSON)
+        survivor = portal.merge_contacts({"primaryObjectId": one, "objectIdToMerge": other}).id
+        alone = portal.contacts.create({"firstname": "Bo", "lastname": ""}, PERSON).id
+        names = ["firstname", "lastname", "no_such_property"]
+        found = await world.crm.read_properties([alone, survivor, other, "999999"], names)
+        assert found[0] == {"firstname": "Bo", "lastname": None, "no_such_property": None}
+        for merged in found[1:3]:
+            assert isinstance(merged, Mapping)
+            assert merged["firstname"] == "Ana"
+        assert found[3] is None

@@ -705,3 +705,21 @@ async def test_a_record_is_read_by_its_id(world: World) -> None:
         ("+55 11 98765-4321",),
         None,
     ]
+
+
+async def test_a_records_fields_are_read_under_any_name(world: World) -> None:
+    """A Lead lacks what a Contact has, which is nothing and no error; a converted Lead is its Contact."""
+    contact = world.org.insert("Contact", {"LastName": "Souza", "FirstName": "Ana"}, PERSON)
+    lead = world.org.insert("Lead", {"LastName": "Lima", "Company": "Lima Ltda"}, PERSON)
+    found = await world.crm.read_properties(
+        [lead.id, contact.id, "003000000000000AAA"],
+        ["FirstName", "LastName", "Company", "Nope__c", "a' OR 'b"],
+    )
+    nothing = {"Nope__c": None, "a' OR 'b": None}
+    assert found == [
+        {"FirstName": None, "LastName": "Lima", "Company": "Lima Ltda", **nothing},
+        {"FirstName": "Ana", "LastName": "Souza", "Company": None, **nothing},
+        None,
+    ]
+    world.org.convert_lead(lead.id)
+    assert await world.crm.read_properties([lead.id], ["LastName"]) == [{"LastName": "Lima"}]

@@ -11,6 +11,8 @@ from listed_templates import list_templates
 from operator_shell import Operator
 
 from connector.outbound.store.account_syncs import note_failure, note_read
+from connector.sandbox import HubSpotConfig, SandboxServer
+from connector.sandbox.hubspot.records import PERSON
 from connector.sandbox.whatsapp.templates import standard_templates
 from connector.state.database import connect
 
@@ -101,6 +103,41 @@ async def test_the_language_of_a_preview_is_chosen_as_a_send_chooses_it(
     rules.write_text("version: 1\nlanguages: {fallbacks: [pt]}\n", encoding="utf-8")
     monkeypatch.setenv("CONNECTOR_OUTBOUND__PERSONALISATION", str(rules))
     assert (await operator.json(*arguments))["language"] == "pt_BR"
+
+
+@pytest.mark.usefixtures("listed")
+async def test_a_preview_of_a_person_is_filled_in_from_their_record(
+    operator: Operator, tables: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What HubSpot says now; when it does not answer, what it said before, and that it is old."""
+    rules = tmp_path / "personalisation.yaml"
+    rules.write_text(
+        "version: 1\nlanguages: {hubspot: hs_language}\n"
+        'templates: {order_shipped: {"1": {hubspot: firstname}, "2": {hubspot: last_order, otherwise: "?"}}}\n',
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("CONNECTOR_OUTBOUND__PERSONALISATION", str(rules))
+    async with SandboxServer(hubspot=HubSpotConfig(burst_limit=None)) as server:
+        record = server.hubspot.portal.contacts.create({"firstname": "Bia", "hs_language": "pt-br"}, PERSON)
+        monkeypatch.setenv("CONNECTOR_HUBSPOT__ENABLED", "true")
+        monkeypatch.setenv("CONNECTOR_HUBSPOT__BASE_URL", server.hubspot_url)
+        monkeypatch.setenv("CONNECTOR_HUBSPOT__ACCESS_TOKEN", "pat-na1-sandbox")
+        await tables.execute(
+            "INSERT INTO outbound.crm_records (crm, record_id, properties, read_at) VALUES ('hubspot', $1, $2, $3)",
+            record.id,
+            {"firstname": "Beatriz", "hs_language": "en", "last_order": "#3"},
+            datetime(2026, 3, 1, tzinfo=UTC),
+        )
+        ask = ("templates", "preview", "order_shipped", "--person", f"hubspot:{record.id}")
+        shown = await operator.json(*ask)
+        assert shown["language"] == "pt_BR"
+        assert {item["name"]: (item["value"], item["from"]) for item in shown["parameters"]} == {
+            "1": ("Bia", "hubspot.firstname"),
+            "2": ("?", "fall-back"),
+        }
+    code, out, err = await operator.run(*ask)
+    assert (code, "Hi Beatriz, your order #3" in out) == (0, True), (out, err)
+    assert "2026-03-01 00:00 UTC" in err
 
 
 async def test_a_sync_is_asked_of_the_role_and_waited_for(operator: Operator, tables: Any) -> None:

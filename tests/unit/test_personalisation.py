@@ -13,6 +13,7 @@ from connector.outbound.personalisation.formats import Format, formatted
 from connector.outbound.personalisation.languages import chosen
 from connector.outbound.personalisation.loading import load_personalisation, read_personalisation
 from connector.outbound.templates.checking import check
+from connector.outbound.templates.slots import slots_of
 from connector.outbound.templates.template import Template
 
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
@@ -151,14 +152,21 @@ def test_what_has_no_value_anywhere_is_missing() -> None:
 
 
 def test_the_properties_to_read_are_those_of_the_rules() -> None:
-    """One read of a contact has everything."""
-    assert rules().needed("hubspot", "spring_sale") == {"hs_language", "firstname"}
-    assert rules().needed("salesforce", "spring_sale") == {
-        "Language__c",
-        "FirstName",
-        "Discount__c",
-        "CurrencyIsoCode",
+    """One read of a contact has everything that any message needs."""
+    assert rules().read_from("hubspot") >= {"hs_language", "firstname"}
+    assert rules().read_from("salesforce") >= {"Language__c", "FirstName", "Discount__c", "CurrencyIsoCode"}
+
+
+def test_a_send_needs_only_what_its_trigger_leaves_out() -> None:
+    """A request that gives all of it waits for no CRM; one that gives a language needs none."""
+    sale, both = template(), ("hubspot", "salesforce")
+    assert rules().needs([sale], {}, language="", crms=both)["hubspot"] == {"hs_language", "firstname"}
+    assert rules().needs([sale], {}, language="en_GB", crms=("hubspot",)) == {
+        "hubspot": frozenset({"firstname"})
     }
+    given = {slot.key: "x" for slot in slots_of(sale)}
+    assert rules().needs([sale], given, language="en_GB", crms=both) == {}
+    assert rules().needs([], {}, language="", crms=both) == {}
 
 
 def version(language: str, **changes: Any) -> Template:

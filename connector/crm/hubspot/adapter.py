@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connector.crm.hubspot import activities, comparison, contacts, retirement, setup
+from connector.crm.hubspot import activities, comparison, contacts, person_properties, retirement, setup
 from connector.crm.hubspot.activities import ActivityGuard
 from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.contact_search import PEOPLE_PER_CALL, ContactSearch
@@ -21,6 +21,7 @@ from connector.crm.port import (
     ContactUpsert,
     FindResult,
     Later,
+    RecordProperties,
     Retired,
     SetupReport,
     Terms,
@@ -135,6 +136,15 @@ class HubSpot:
         """Any number of known records, 100 a call, and their associations, 1,000 a call."""
         try:
             return await comparison.compare_activities(self._client.under(terms), items, self.guard)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+
+    async def read_properties(
+        self, record_ids: Sequence[str], names: Sequence[str], terms: Terms = NOW
+    ) -> Sequence[RecordProperties]:
+        """Any number of records, 100 a call."""
+        try:
+            return await person_properties.read_properties(self._client.under(terms), record_ids, names)
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 

@@ -18,6 +18,7 @@ from connector.crm.port import (
     ContactUpsert,
     FindResult,
     Later,
+    RecordProperties,
     Retired,
     SetupReport,
     Terms,
@@ -25,7 +26,15 @@ from connector.crm.port import (
 )
 from connector.crm.properties import MappedProperty
 from connector.crm.quota import Quota
-from connector.crm.salesforce import activities, comparison, contacts, retirement, rows, setup
+from connector.crm.salesforce import (
+    activities,
+    comparison,
+    contacts,
+    person_properties,
+    retirement,
+    rows,
+    setup,
+)
 from connector.crm.salesforce.client import SalesforceClient
 from connector.crm.salesforce.contact_search import PEOPLE_PER_CALL, ContactSearch
 from connector.crm.salesforce.failures import SalesforceRefusal, as_connector_error
@@ -109,6 +118,12 @@ class Salesforce:
     ) -> Sequence[Compared]:
         """Any number of known Tasks, in as few queries as their ids fit into."""
         return await _checked(comparison.compare_activities(self._client.under(terms), items))
+
+    async def read_properties(
+        self, record_ids: Sequence[str], names: Sequence[str], terms: Terms = NOW
+    ) -> Sequence[RecordProperties]:
+        """Any number of records of people."""
+        return await _checked(person_properties.read_properties(self._client.under(terms), record_ids, names))
 
     async def retire_contact(
         self, record_id: str, *, person: ContactUpsert, created_by_us: bool, terms: Terms = NOW

@@ -21,6 +21,7 @@ from connector.outbound.dispatch.knowledge import (
     Someone,
     know_people,
     know_portfolio,
+    know_records,
     know_templates,
     number_standing,
     persons_of,
@@ -37,7 +38,9 @@ from connector.outbound.dispatch.send import COLUMNS, Send
 from connector.outbound.facts import View
 from connector.outbound.pacing.number import NumberState
 from connector.outbound.personalisation.filling import Personalisation
+from connector.outbound.personalisation.records import RecordPlace
 from connector.outbound.rules import GateRules
+from connector.outbound.store.crm_records import want_records
 from connector.state.database import Connection
 from connector.state.whole import Wholeness
 from connector.streams.codec import EncodedRecord, encode
@@ -109,6 +112,8 @@ class Claimed:
     judged: Sequence[Judged] = ()
     told: int = 0
     """Rows queued in `shared.outgoing`."""
+    wanted: int = 0
+    """Records that have to be read in a CRM."""
     leaving: Sequence[Judged] = ()
 
 
@@ -155,12 +160,15 @@ async def claim(
             await _reserve(connection, taken, known, pace=pace)
         await _write(connection, found, now=now, lease=lease)
         told = await _tell(connection, found, number, now=now)
+        wanted = _wanted(found)
+        await want_records(connection, wanted, at=now)
     return Claimed(
         now=now,
         number=number,
         judged=found,
         leaving=taken,
         told=told,
+        wanted=len(wanted),
         again_at=_again_at(pace, horizon=horizon, stopped=stopped, now=now),
     )
 
@@ -239,16 +247,27 @@ async def _known(
         someone = await know_people(connection, persons, number=sender, rules=judgement.rules, now=now)
         for person, pair in (await lock_pairs(connection, sender, persons)).items():
             someone[person].pair = pair
+    templates = await know_templates(connection, number.business.waba_id, names) if names else {}
     return Known(
         now=now,
         number=number,
         people=people,
         someone=someone,
-        templates=await know_templates(connection, number.business.waba_id, names) if names else {},
+        templates=templates,
         portfolio=await know_portfolio(connection, persons, limit=number.tier if sends else None, now=now),
         view=View(lag=max(now - seen, timedelta(0)), templates_synced_at=number.templates_synced_at),
         rules=judgement.rules,
         personalisation=judgement.personalisation,
+        records=await know_records(
+            connection,
+            sends,
+            people,
+            templates=templates,
+            personalisation=judgement.personalisation,
+            crms=judgement.crms,
+            ages=judgement.rules.property_ages,
+            now=now,
+        ),
         crms=judgement.crms,
     )
 
@@ -311,6 +330,15 @@ def _problem(item: Judged) -> Mapping[str, Any] | None:
     if item.fate == "expired" and before and before.get("reason"):
         reason = f"{reason} WhatsApp had said: {before['reason']}"
     return {"code": 0, "cause": decisive.policy, "reason": reason}
+
+
+def _wanted(found: Sequence[Judged]) -> list[tuple[RecordPlace, UUID]]:
+    return [
+        (place, item.send.contact_id)
+        for item in found
+        if item.send.contact_id is not None
+        for place in item.wanted
+    ]
 
 
 async def _tell(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -23,13 +23,15 @@ from connector.outbound.dispatch.paces import read_pairs
 from connector.outbound.dispatch.send import Send
 from connector.outbound.facts import View
 from connector.outbound.numbers import sending_number
-from connector.outbound.personalisation.filling import Personalisation
+from connector.outbound.personalisation.filling import CrmProperties, Personalisation
+from connector.outbound.personalisation.records import RecordFacts
 from connector.outbound.recipients import names_of
 from connector.outbound.rules import GateRules
 from connector.outbound.store.numbers import load_numbers
 from connector.outbound.store.waiting import waiting_act
 from connector.state.database import Connection
 
+_SEND_ID = ""
 _LIFETIME = timedelta(hours=24)
 _NOBODY_YET = UUID(int=0)
 """Stands for somebody who has no contact: the first send would make them one."""
@@ -48,6 +50,8 @@ class Wish:
     parameters: Mapping[str, Any]
     purpose: str
     sender: str
+    properties: CrmProperties = field(default_factory=dict)
+    """What the CRMs say of the person."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +63,8 @@ class Terms:
     rates: Mapping[str, int]
     default_number: str
     lag: timedelta | None
+    crms: Sequence[str] = ()
+    """In the order in which their values are preferred."""
 
 
 async def evaluate(connection: Connection, wish: Wish, terms: Terms) -> Judged:
@@ -89,6 +95,8 @@ async def evaluate(connection: Connection, wish: Wish, terms: Terms) -> Judged:
             view=View(lag=terms.lag, templates_synced_at=number.templates_synced_at),
             rules=terms.rules,
             personalisation=terms.personalisation,
+            records={_SEND_ID: RecordFacts(properties=wish.properties)},
+            crms=terms.crms,
         )
     return judged(_send(wish, contact_id, number=number_id, now=now), known, turn=None)
 
@@ -124,7 +132,7 @@ async def _stranger(connection: Connection, wish: Wish) -> Someone:
 
 def _send(wish: Wish, contact_id: UUID, *, number: str, now: datetime) -> Send:
     return Send(
-        send_id="",
+        send_id=_SEND_ID,
         trigger_id="",
         template_name=wish.template,
         template_language=wish.language,

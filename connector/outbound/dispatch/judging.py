@@ -22,8 +22,10 @@ from connector.outbound.facts import (
 )
 from connector.outbound.gate import Verdict, judge
 from connector.outbound.pacing.pair import pair_taken
-from connector.outbound.personalisation.filling import CrmProperties, Personalisation, filled
+from connector.outbound.personalisation.filling import Personalisation, filled
 from connector.outbound.personalisation.languages import chosen
+from connector.outbound.personalisation.records import NOTHING, RecordFacts, RecordPlace
+from connector.outbound.policies import crm_properties
 from connector.outbound.rules import GateRules
 from connector.outbound.templates.checking import Problem, check
 from connector.outbound.templates.payload import payload
@@ -51,14 +53,17 @@ class Known:
     view: View
     rules: GateRules
     personalisation: Personalisation
-    properties: Mapping[UUID, CrmProperties] = field(default_factory=dict)
-    """Contact → what the CRMs say."""
+    records: Mapping[str, RecordFacts] = field(default_factory=dict)
+    """Send → what the CRMs say of the person, where it needs that."""
     crms: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """A send after its judgement. `send`: as it is from now on. `message`: of one that leaves `at`."""
+    """A send after its judgement. `send`: as it is from now on. `message`: of one that leaves `at`.
+
+    `wanted`: what has to be read in the CRMs; nothing else holds it up.
+    """
 
     send: Send
     fate: Fate
@@ -66,6 +71,7 @@ class Judged:
     content_key: str
     at: datetime | None = None
     message: Mapping[str, Any] | None = None
+    wanted: Sequence[RecordPlace] = ()
 
 
 def judged(send: Send, known: Known, *, turn: datetime | None) -> Judged:
@@ -74,16 +80,22 @@ def judged(send: Send, known: Known, *, turn: datetime | None) -> Judged:
     A send that passes is counted at once (`Someone.recent`, `pair`, the portfolio): the next of the same claim sees it.
     """
     someone = known.someone[known.people[send.contact_id]] if send.contact_id else None
-    properties = known.properties.get(send.contact_id, {}) if send.contact_id else {}
+    records = known.records.get(send.send_id, NOTHING)
+    properties = records.properties
+    versions = known.templates.get(send.template_name, ())
     template = chosen(
-        known.templates.get(send.template_name, ()),
+        versions,
         asked=send.template_language,
         contact=known.personalisation.languages(properties, crms=known.crms),
         fallbacks=known.personalisation.fallback_languages,
     )
     parameters = send.parameters
     problems: Sequence[Problem] = ()
-    if template is not None:
+    if records.unread:
+        template = template or next(
+            iter(versions), None
+        )  # the person's language may be among what is not read
+    elif template is not None:
         parameters = filled(
             known.personalisation, template, send.parameters, properties, crms=known.crms
         ).parameters
@@ -96,13 +108,17 @@ def judged(send: Send, known: Known, *, turn: datetime | None) -> Judged:
         bsuid=(someone.bsuid if someone else "") or send.bsuid,
         category=category,
         expires_at=_expiry(send, category),
-        rendered=_words(template, parameters, category) if template else "",
+        rendered=_words(template, parameters, category) if template and not records.unread else "",
     )
-    key = content_hash([send.template_name, send.template_language, parameters]) if template else ""
-    facts = _facts(send, someone, known, template=template, problems=problems, content_key=key)
+    whole = template is not None and not records.unread
+    key = content_hash([send.template_name, send.template_language, parameters]) if whole else ""
+    facts = _facts(
+        send, someone, known, template=template, problems=problems, content_key=key, unread=records.unread
+    )
     verdict = judge(facts, now=known.now)
     if verdict.outcome != "pass" or turn is None or template is None or someone is None:
-        return Judged(send=send, fate=_fate(verdict), verdict=verdict, content_key=key)
+        wanted = records.wanted if _only_unread(verdict) else ()
+        return Judged(send=send, fate=_fate(verdict), verdict=verdict, content_key=key, wanted=wanted)
     _count(send, someone, known, purpose=facts.purpose(now=known.now), key=key, at=turn)
     return Judged(
         send=replace(send, attempts=send.attempts + 1),
@@ -117,6 +133,12 @@ def judged(send: Send, known: Known, *, turn: datetime | None) -> Judged:
             callback_data=send.send_id,
         ),
     )
+
+
+def _only_unread(verdict: Verdict) -> bool:
+    """Whether nothing but a record that is not read stands against it: what waits for long is read when it is over."""
+    against = {line.policy for line in verdict.lines if line.outcome != "pass"}
+    return against == {crm_properties.POLICY.name}
 
 
 def _fate(verdict: Verdict) -> Fate:
@@ -162,6 +184,7 @@ def _facts(
     template: Template | None,
     problems: Sequence[Problem],
     content_key: str,
+    unread: Mapping[str, datetime],
 ) -> Facts:
     portfolio = known.portfolio
     recipient = RecipientFacts(
@@ -186,6 +209,7 @@ def _facts(
         recipient=recipient,
         template=template,
         problems=tuple(problems),
+        unread=unread,
         consent=someone.consent if someone else {},
         recent=tuple(someone.recent) if someone else (),
         number=known.number.facts,

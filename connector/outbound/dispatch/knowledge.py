@@ -12,11 +12,20 @@ from typing import Any
 from uuid import UUID
 
 from connector.outbound.consent.ledger import Act, ConsentPurpose, Standing
-from connector.outbound.dispatch.send import BusinessNumber
+from connector.outbound.dispatch.send import BusinessNumber, Send
 from connector.outbound.facts import NumberFacts, PastSend, Switch, purpose_of
 from connector.outbound.pacing.number import COEXISTENCE_RATE, STANDARD_RATE, UPGRADED_RATE
 from connector.outbound.pacing.pair import PairState
+from connector.outbound.personalisation.filling import Personalisation
+from connector.outbound.personalisation.records import (
+    PropertyAges,
+    RecordFacts,
+    RecordPlace,
+    RecordState,
+    record_facts,
+)
 from connector.outbound.rules import GateRules
+from connector.outbound.store.crm_records import records_of, states_of
 from connector.outbound.store.people import lock_people
 from connector.outbound.templates.template import Template
 from connector.state.database import Connection
@@ -225,6 +234,69 @@ async def know_templates(
     for row in rows:
         found.setdefault(row["name"], []).append(Template.model_validate(row["document"]))
     return found
+
+
+async def know_records(
+    connection: Connection,
+    sends: Sequence[Send],
+    people: Mapping[UUID, UUID],
+    *,
+    templates: Mapping[str, Sequence[Template]],
+    personalisation: Personalisation,
+    crms: Sequence[str],
+    ages: PropertyAges,
+    now: datetime,
+) -> dict[str, RecordFacts]:
+    """Send → what the CRMs say of its person, of those that are filled in from it. Locks nothing.
+
+    A record that the request names is taken, whichever one the person's messages are written to.
+    """
+    needs = {
+        send.send_id: found
+        for send in sends
+        if send.contact_id is not None
+        and (
+            found := personalisation.needs(
+                templates.get(send.template_name, ()),
+                send.parameters,
+                language=send.template_language,
+                crms=crms,
+            )
+        )
+    }
+    if not needs:
+        return {}
+    asking = [send for send in sends if send.send_id in needs]
+    own = await records_of(
+        connection,
+        {people[send.contact_id] for send in asking if send.contact_id is not None},
+        crms=sorted({crm for found in needs.values() for crm in found}),
+    )
+    records: dict[str, dict[str, RecordState]] = {}
+    for send in asking:
+        assert send.contact_id is not None
+        for crm in needs[send.send_id]:
+            named = send.recipient.get(f"{crm}_id")
+            records.setdefault(send.send_id, {})[crm] = (
+                RecordState(place=RecordPlace(crm, named)) if named else own[crm, people[send.contact_id]]
+            )
+    states = await states_of(
+        connection,
+        {state.place for of in records.values() for state in of.values() if state.place is not None},
+    )
+    return {
+        send.send_id: record_facts(
+            needs[send.send_id],
+            {
+                crm: states[state.place] if state.place is not None else state
+                for crm, state in records[send.send_id].items()
+            },
+            requested_at=send.created_at,
+            now=now,
+            ages=ages,
+        )
+        for send in asking
+    }
 
 
 async def know_portfolio(

@@ -64,6 +64,8 @@ class LineParts:
     in_flight: asyncio.Semaphore
     queued: Callable[[], None]
     """Called after a commit that left rows for the relay."""
+    wanted: Callable[[], None]
+    """Called after a commit that left records to be read in a CRM."""
     clock: Callable[[], float] = time.monotonic
 
 
@@ -151,6 +153,8 @@ class NumberLine:
         self._health.running()
         if claimed.told:
             parts.queued()
+        if claimed.wanted:
+            parts.wanted()
         for item in claimed.judged:
             metrics.SENDS_JUDGED.labels(item.fate).inc()
         self._per_second = claimed.number.per_second

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -45,6 +45,8 @@ class Send:
     topic: str
     partition: int
     offset: int
+    recipient: Mapping[str, Any] = field(default_factory=dict)
+    """As it was asked for."""
 
     @classmethod
     def of(cls, row: Any) -> Self:

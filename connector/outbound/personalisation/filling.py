@@ -31,6 +31,10 @@ class ParameterRule:
     currency_properties: Mapping[str, str] = field(default_factory=dict)
     """CRM name → property that holds the currency; goes before `currency`."""
 
+    def read_from(self, crm: str) -> frozenset[str]:
+        """The properties of a CRM that it needs."""
+        return frozenset({self.properties.get(crm, ""), self.currency_properties.get(crm, "")} - {""})
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Personalisation:
@@ -45,13 +49,34 @@ class Personalisation:
         """Those of one template, over those of all."""
         return {**self.templates.get(ANY_TEMPLATE, {}), **self.templates.get(template, {})}
 
-    def needed(self, crm: str, template: str) -> frozenset[str]:
-        """The properties of a CRM that have to be read before a send."""
-        rules = self.rules(template).values()
+    def read_from(self, crm: str) -> frozenset[str]:
+        """Every property of a CRM that some message may need."""
         names = {self.language_properties.get(crm, "")}
-        names |= {rule.properties.get(crm, "") for rule in rules}
-        names |= {rule.currency_properties.get(crm, "") for rule in rules}
+        for rules in self.templates.values():
+            names |= {name for rule in rules.values() for name in rule.read_from(crm)}
         return frozenset(names - {""})
+
+    def needs(
+        self, versions: Sequence[Template], given: Mapping[str, Any], *, language: str, crms: Sequence[str]
+    ) -> dict[str, frozenset[str]]:
+        """CRM → the properties that one send is filled in from: of what its trigger leaves out, in any language."""
+        if not versions or not crms:
+            return {}
+        rules = self.rules(versions[0].name)
+        open_rules = [
+            rule
+            for slot in {slot.key: slot for version in versions for slot in slots_of(version)}.values()
+            if slot.given(given) is None
+            and (rule := rules.get(slot.key) or rules.get(slot.alias)) is not None
+        ]
+        found: dict[str, frozenset[str]] = {}
+        for crm in crms:
+            names = {name for rule in open_rules for name in rule.read_from(crm)}
+            if not language:
+                names.add(self.language_properties.get(crm, ""))
+            if names - {""}:
+                found[crm] = frozenset(names - {""})
+        return found
 
     def languages(self, properties: CrmProperties, *, crms: Sequence[str]) -> tuple[str, ...]:
         """The contact's languages, those of the first CRM first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from connector.outbound.policies import (
     consent,
     conversation_window,
+    crm_properties,
     duplicate,
     expiry,
     frequency_cap,
@@ -31,6 +32,7 @@ POLICIES: tuple[Policy, ...] = (
     expiry.POLICY,
     template_status.POLICY,
     parameters.POLICY,
+    crm_properties.POLICY,
     conversation_window.POLICY,
     reachability.POLICY,
     us_marketing.POLICY,
