@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 
 RECORDS = """
 -- Personal data: a row is forgotten when what it says may not be used any more, and when its record is erased.
