@@ -31,6 +31,9 @@ from connector.sync.locks import lock_contacts
 from connector.sync.losses import lose_records
 from connector.sync.records import WrittenContact, owners_among, store_written
 
+LONGEST_RETRY = 3600.0
+"""Seconds that an item waits at most until it is tried again."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimedContact:
@@ -125,9 +128,14 @@ class LeaseEnds:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claims:
-    """The claims on one sink's schema."""
+    """The claims on one sink's schema.
+
+    `longest_lease`: seconds; a lease that ends later than that from now was taken before the database's clock was set
+    back, and is cut to it when somebody would claim its person.
+    """
 
     schema: str
+    longest_lease: float = 600.0
 
     async def claim(
         self,
@@ -157,16 +165,16 @@ class Claims:
                 (SELECT contact_id, a.priority, a.fresh_at, a.waiting_since
                    FROM {schema}.activities a JOIN {schema}.contacts c USING (contact_id)
                   WHERE a.desired_version > a.written_version AND a.problem IS NULL AND a.contact_id IS NOT NULL
-                    AND a.not_before <= now()
-                    AND (a.intent_at IS NULL OR a.intent_at <= now() - make_interval(secs => $2))
-                    AND c.lease_until <= now() AND c.redirect_to IS NULL AND a.held IS NULL AND c.held IS NULL
+                    AND {due("a.not_before")}
+                    AND {_doubt_is_due("a.intent_at", wait="$2")}
+                    AND {due("c.lease_until", furthest="$4")} AND c.redirect_to IS NULL AND a.held IS NULL AND c.held IS NULL
                     AND a.priority <= $3
-                    AND (c.record_id IS NOT NULL OR c.not_before <= now())
+                    AND (c.record_id IS NOT NULL OR {due("c.not_before")})
                   ORDER BY {order} LIMIT $1)
                 UNION ALL
                 (SELECT contact_id, priority, fresh_at, waiting_since FROM {schema}.contacts
                   WHERE desired_version > written_version AND problem IS NULL AND redirect_to IS NULL
-                    AND not_before <= now() AND lease_until <= now() AND held IS NULL AND priority <= $3
+                    AND {due("not_before")} AND {due("lease_until", furthest="$4")} AND held IS NULL AND priority <= $3
                   ORDER BY {order} LIMIT $1)
             )
             SELECT contact_id FROM waiting GROUP BY contact_id ORDER BY {best} LIMIT $1
@@ -174,27 +182,33 @@ class Claims:
             limit,
             doubt_wait,
             lowest,
+            self.longest_lease,
         )
         if not candidates:
             return Claim(contacts=(), activities=())
-        contacts = await connection.fetch(
+        rows = await connection.fetch(
             f"""
             SELECT contact_id, facts, desired_version, record_id, shared, written_digest, attempts, priority,
-                   desired_version > written_version AND problem IS NULL AND not_before <= now() AS ahead
+                   desired_version > written_version AND problem IS NULL AND {due("not_before")} AS ahead,
+                   lease_until > now() AS too_long
               FROM {schema}.contacts
-             WHERE contact_id = ANY($1::uuid[]) AND lease_until <= now() AND redirect_to IS NULL AND held IS NULL
+             WHERE contact_id = ANY($1::uuid[]) AND {due("lease_until", furthest="$2")} AND redirect_to IS NULL
+               AND held IS NULL
              ORDER BY contact_id FOR UPDATE SKIP LOCKED
             """,  # noqa: S608
             [row["contact_id"] for row in candidates],
+            self.longest_lease,
         )
+        contacts = [row for row in rows if not row["too_long"]]
+        await self.cut_leases(connection, [row["contact_id"] for row in rows if row["too_long"]])
         activities = await connection.fetch(
             f"""
             SELECT wamid, contact_id, facts, desired_version, record_id, on_record_id, written_digest,
                    intent_at IS NOT NULL AND record_id IS NULL AS in_doubt, lookups, attempts, priority
               FROM {schema}.activities
              WHERE contact_id = ANY($1::uuid[]) AND desired_version > written_version AND problem IS NULL
-               AND not_before <= now()
-               AND (intent_at IS NULL OR intent_at <= now() - make_interval(secs => $3))
+               AND {due("not_before")}
+               AND {_doubt_is_due("intent_at", wait="$3")}
              ORDER BY {order} LIMIT $2
             """,  # noqa: S608
             [row["contact_id"] for row in contacts],
@@ -216,6 +230,19 @@ class Claims:
             activities=[_claimed_activity(row) for row in activities],
             leased_until=until,
         )
+
+    async def cut_leases(self, connection: Connection, contacts: Sequence[UUID]) -> None:
+        """End leases of a clock that was set back like new ones. The rows are locked.
+
+        Not at once: their holders may be at work, and find out from this that they hold them no more.
+        """
+        if contacts:
+            await connection.execute(
+                f"UPDATE {self.schema}.contacts SET lease_until = now() + make_interval(secs => $2) "  # noqa: S608
+                "WHERE contact_id = ANY($1::uuid[])",
+                list(contacts),
+                self.longest_lease,
+            )
 
     async def settle_contacts(
         self, connection: Connection, outcomes: Sequence[ContactOutcome]
@@ -484,6 +511,19 @@ class Claims:
             "problem = NULL, waiting_since = coalesce(waiting_since, now()) WHERE contact_id = ANY($1::uuid[])",
             doubted,
         )
+
+
+def due(column: str, *, furthest: str = str(2 * LONGEST_RETRY)) -> str:
+    """SQL: the time is not ahead, or by more seconds than anybody waits, so that the clock was set back since."""
+    return f"NOT ({column} > now() AND {column} <= now() + make_interval(secs => {furthest}))"
+
+
+def _doubt_is_due(column: str, *, wait: str) -> str:
+    """SQL: nothing was begun, or so long ago. What was begun in the future is looked up: the clock was set back."""
+    return (
+        f"({column} IS NULL OR NOT ({column} > now() - make_interval(secs => {wait}) "
+        f"AND {column} <= now() + interval '1 minute'))"
+    )
 
 
 def _claimed_contact(row: Any) -> ClaimedContact:

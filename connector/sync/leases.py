@@ -32,6 +32,11 @@ def lease_seconds(request_timeout: float) -> float:
     return request_timeout + 2 * RENEW_EVERY + 1.0
 
 
+def longest_lease(request_timeout: float, late_write: float) -> float:
+    """Seconds from now that no lease ends after, also one that another replica with longer settings took."""
+    return 2 * max(lease_seconds(request_timeout), request_timeout + late_write) + 60.0
+
+
 @dataclass(slots=True)
 class HeldLease:
     """Until when (monotonic seconds) nobody else writes the claimed contacts.

@@ -35,7 +35,7 @@ from connector.state.database import Connection, transaction
 from connector.state.whole import Wholeness
 from connector.streams.backoff import backoff
 from connector.sync.calls import LONGEST_PAUSE
-from connector.sync.claims import Claims
+from connector.sync.claims import Claims, due
 from connector.sync.core.adoption import AdoptionRule, Choice, Outcome, choose, duplicates, phones_of
 from connector.sync.core.holding import Hold
 from connector.sync.holds import copy_holds, look_again
@@ -95,12 +95,13 @@ class Lookups:
         health: StageHealth,
         stopped_retry: float,
         tables: Wholeness,
+        claims: Claims,
     ) -> None:
         self._crm = crm
         self._schema = crm.name
         self._pool = pool
         self._tables = tables
-        self._claims = Claims(schema=crm.name)
+        self._claims = claims
         self._rules = rules
         self._health = health
         self._stopped_retry = stopped_retry
@@ -130,6 +131,7 @@ class Lookups:
                     again = time.monotonic() + _LOOK_AGAIN_EVERY
                     async with transaction(self._pool) as connection:
                         await look_again(connection, self._schema)
+                        await self._claims.cut_leases(connection, await self._leased_too_long(connection))
                 done = await self.look()
             except ConnectorError as error:
                 log.debug("a look-up is tried again", sink=self._crm.name, reason=error.message)
@@ -262,6 +264,23 @@ class Lookups:
             for person, hits in zip(people, found, strict=True)
         ]
 
+    async def _leased_too_long(self, connection: Connection) -> list[UUID]:
+        """Who waits for a look-up under a lease from before the clock was set back; their rows are locked."""
+        rows = await connection.fetch(
+            f"""
+            SELECT contact_id FROM {self._schema}.contacts WHERE contact_id IN (
+                SELECT contact_id FROM {self._schema}.contacts WHERE held = 'lookup' AND redirect_to IS NULL
+                   AND lease_until > now() + make_interval(secs => $1)
+                UNION ALL
+                SELECT contact_id FROM {self._schema}.contacts
+                 WHERE record_id IS NOT NULL AND held IS NULL AND redirect_to IS NULL AND phone IS NOT NULL
+                   AND phone IS DISTINCT FROM looked_up_phone AND lease_until > now() + make_interval(secs => $1))
+             ORDER BY contact_id FOR UPDATE SKIP LOCKED
+            """,  # noqa: S608 - schema is ours
+            self._claims.longest_lease,
+        )
+        return [row["contact_id"] for row in rows]
+
     async def _claim(self, connection: Connection) -> tuple[list[_Person], datetime | None]:
         """Lease people whose number was not searched for: first who waits for it, then who is written already."""
         order = "ASC" if self._turn % _OLDEST_SHARE == 0 else "DESC"
@@ -270,12 +289,12 @@ class Lookups:
             f"""
             WITH due AS (
                 (SELECT contact_id, 0 AS turn, priority, fresh_at FROM {schema}.contacts
-                  WHERE held = 'lookup' AND redirect_to IS NULL AND lease_until <= now() AND not_before <= now()
+                  WHERE held = 'lookup' AND redirect_to IS NULL AND lease_until <= now() AND {due("not_before")}
                   ORDER BY priority, fresh_at {order} LIMIT $1)
                 UNION ALL
                 (SELECT contact_id, 1 AS turn, priority, fresh_at FROM {schema}.contacts
                   WHERE record_id IS NOT NULL AND held IS NULL AND redirect_to IS NULL AND phone IS NOT NULL
-                    AND phone IS DISTINCT FROM looked_up_phone AND lease_until <= now() AND not_before <= now()
+                    AND phone IS DISTINCT FROM looked_up_phone AND lease_until <= now() AND {due("not_before")}
                   ORDER BY fresh_at LIMIT $1)
             ), chosen AS (
                 SELECT contact_id FROM due ORDER BY turn, priority, fresh_at {order} LIMIT $1

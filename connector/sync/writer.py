@@ -40,13 +40,13 @@ from connector.streams.backoff import backoff
 from connector.streams.outgoing import queue_outgoing
 from connector.sync.backlog import waiting
 from connector.sync.calls import CallRunner
-from connector.sync.claims import ActivityOutcome, Claim, Claims, ContactOutcome
+from connector.sync.claims import LONGEST_RETRY, ActivityOutcome, Claim, Claims, ContactOutcome
 from connector.sync.commit import commit
 from connector.sync.core.file_links import FileLinks
 from connector.sync.core.holding import HoldRules
 from connector.sync.core.mapping import SyncMapping
 from connector.sync.holds import apply_rules as apply_hold_rules
-from connector.sync.leases import HeldLease, held, lease_seconds
+from connector.sync.leases import HeldLease, held, lease_seconds, longest_lease
 from connector.sync.lookup import LookupRules, Lookups
 from connector.sync.mapping import built_in
 from connector.sync.plan import ActivityPlan, PlannedActivity, PlannedContact, plan_activities, plan_contact
@@ -116,7 +116,10 @@ class Writer:
         self._pool = pool
         self._tables = tables or AlwaysWhole()
         self._settings = settings
-        self._claims = Claims(schema=crm.name)
+        self._claims = Claims(
+            schema=crm.name,
+            longest_lease=longest_lease(crm.request_timeout, settings.lost_write_margin),
+        )
         self._calls = CallRunner(
             crm,
             health=health,
@@ -144,6 +147,7 @@ class Writer:
             health=health,
             stopped_retry=settings.stopped_retry,
             tables=self._tables,
+            claims=self._claims,
         )
         self._drains = calls_in_flight
         self._health = health
@@ -465,24 +469,32 @@ class Writer:
             except ConnectorError as error:
                 log.info("a left-over contact record waits", sink=self.crm.name, reason=error.message)
                 retired = False
+            except Exception:
+                log.exception("a left-over contact record could not be settled", sink=self.crm.name)
+                retired = False
             if not retired:
                 await self._sleep(_MEASURE_EVERY)
 
     async def _measure_forever(self) -> None:
         while not self._stop.is_set():
             try:
-                async with transaction(self._pool) as connection:
-                    self.items_waiting, oldest = await waiting(connection, self._claims.schema)
+                await self._measure()
             except ConnectorError:
                 log.debug("the waiting items could not be counted")  # the drains say why
-            else:
-                if self.items_waiting == 0:  # what stopped here may have been mended and written elsewhere
-                    for limit in (self._refused_contacts, self._refused_activities):
-                        self._health.line_resumed(by=limit.name)
-                metrics.ITEMS_WAITING.labels(self.crm.name).set(self.items_waiting)
-                age = time.time() - oldest.timestamp() if oldest else 0.0
-                metrics.OLDEST_WAITING_SECONDS.labels(self.crm.name).set(max(0.0, age))
+            except Exception:
+                # The fold stops at a bound of this count: it has to go on.
+                log.exception("the waiting items could not be counted", sink=self.crm.name)
             await self._sleep(_MEASURE_EVERY)
+
+    async def _measure(self) -> None:
+        async with transaction(self._pool) as connection:
+            self.items_waiting, oldest = await waiting(connection, self._claims.schema)
+        metrics.ITEMS_WAITING.labels(self.crm.name).set(self.items_waiting)
+        age = time.time() - oldest.timestamp() if oldest else 0.0
+        metrics.OLDEST_WAITING_SECONDS.labels(self.crm.name).set(max(0.0, age))
+        if self.items_waiting == 0:  # what stopped here may have been mended and written elsewhere
+            for limit in (self._refused_contacts, self._refused_activities):
+                self._health.line_resumed(by=limit.name)
 
     async def _sleep(self, seconds: float, *, or_wake: bool = False) -> None:
         if seconds > 0:
@@ -559,7 +571,7 @@ def _retry_in(result: WriteResult, attempts: int, *, sink: str, item: str) -> fl
     A CRM that is away holds everything back by a time of its own, and is shown as such.
     """
     if isinstance(result, Later) and result.retry_after is not None:
-        return result.retry_after
+        return min(result.retry_after, LONGEST_RETRY)
     if isinstance(result, Later | Unknown) and (attempts + 1) % _TELL_EVERY == 0:
         log.warning(
             "an item does not pass; it is tried again",

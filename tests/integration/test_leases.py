@@ -1,5 +1,6 @@
 """A process that was frozen past its lease: what others have claimed meanwhile is theirs."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 
@@ -120,3 +121,36 @@ async def _waits_until(world: SinkWorld, wamid: str) -> datetime:
     [row] = await world.fetch("SELECT not_before FROM {sink}.activities WHERE wamid = $1", wamid)
     until: datetime = row["not_before"]
     return until
+
+
+async def test_times_from_before_the_clock_was_set_back_hold_up_nothing(world: SinkWorld) -> None:
+    """A lease that ends in hours is cut to the longest there is, and a wait or a doubt from the future is over."""
+    await world.fold(message("a", "ana", shown={}))
+    await world.fetch("UPDATE {sink}.contacts SET held = NULL, record_id = '1'")
+    await world.fetch(
+        "UPDATE {sink}.activities SET held = NULL, not_before = now() + interval '3 hours', "
+        "intent_at = now() + interval '3 hours'"
+    )
+    await world.fetch("UPDATE {sink}.contacts SET lease_until = now() + interval '3 hours'")
+    assert not await claim(world)  # whoever holds it may be at work
+    [row] = await world.fetch("SELECT lease_until - now() AS left FROM {sink}.contacts")
+    assert 590 < row["left"].total_seconds() <= CLAIMS.longest_lease
+    assert not await claim(world)  # an ordinary lease by now
+    await world.fetch("UPDATE {sink}.contacts SET lease_until = now() - interval '1 second'")
+    [item] = (await claim(world)).activities
+    assert item.in_doubt
+
+
+async def test_a_look_up_lease_from_before_the_clock_was_set_back_is_cut(world: SinkWorld) -> None:
+    """Somebody who waits for a look-up under such a lease is looked up once the longest lease would have ended."""
+    await world.fold(message("a", "ana"))
+    await world.fetch("UPDATE {sink}.contacts SET lease_until = now() + interval '3 hours'")
+    running = asyncio.create_task(world.writer.run())
+    async with asyncio.timeout(10):
+        while not await world.fetch(
+            "SELECT 1 FROM {sink}.contacts WHERE lease_until < now() + interval '1 hour'"
+        ):
+            await asyncio.sleep(0.02)
+    world.stop.set()
+    await running
+    assert await world.held("ana") == "lookup"

@@ -1,5 +1,6 @@
 """The note in the database that its tables are behind: who makes it, whom it stops, and what ends it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import UTC, datetime
 
@@ -116,3 +117,31 @@ async def test_everything_without_a_record_is_looked_up_before_it_is_created(poo
         rows = await connection.fetch("SELECT wamid, intent_at FROM hubspot.activities ORDER BY wamid")
         assert [row["intent_at"] for row in rows] == [None, since, since]
         assert await connection.fetchval("SELECT bool_and(intent) FROM hubspot.contacts")
+
+
+async def test_doubt_takes_a_message_only_under_the_lock_of_its_person(
+    pool: asyncpg.Pool, database_url: str
+) -> None:
+    """Whoever has the person's row, as a fold or a drain does, may take their messages too: nobody waits in a ring."""
+    async with pool.acquire() as connection, connection.transaction():
+        events = [(message("a", "ana"), Position(P0.topic, 0, 0))]
+        await SinkTables(schema="hubspot").apply(connection, events, offsets=[], now=datetime.now(UTC))
+        await connection.execute("UPDATE hubspot.contacts SET record_id = '1'")
+    async with pool.acquire() as watcher, pool.acquire() as drain:
+        async with drain.transaction():
+            await drain.execute("SELECT 1 FROM hubspot.contacts FOR UPDATE")
+            doubting = asyncio.create_task(_doubted(database_url))
+            async with asyncio.timeout(10):
+                while not await watcher.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    assert not doubting.done()
+                    await asyncio.sleep(0.01)
+            assert await drain.fetchval("SELECT wamid FROM hubspot.activities FOR UPDATE NOWAIT") == "a"
+        assert await doubting == 1
+
+
+async def _doubted(database_url: str) -> int:
+    pool = await open_pool(database_url, size=1, application="test")
+    try:
+        return await doubt_everything(pool, "hubspot", since=datetime.now(UTC))
+    finally:
+        await close_pool(pool)
