@@ -19,6 +19,9 @@ log = structlog.get_logger(__name__)
 
 _TERMS = Terms(priority=Priority.REPLAY)  # nobody waits for it
 
+# `NOT EXISTS` would be joined with all of the table; this is a look into its index for each row.
+_NONE = "(SELECT 1 FROM {} LIMIT 1) IS NULL"
+
 
 async def queue_retirements(connection: Connection, schema: str, contact_ids: Sequence[UUID]) -> None:
     """Queue the CRM records of merged contacts for retirement, also one we may have written without hearing.
@@ -66,14 +69,15 @@ async def retire_one(
     locked during the call; a crash repeats the look, and deleting what is deleted is no error. What fails is tried
     again later, behind the others and, when its answer was lost, once it can have ended; the record stays meanwhile.
     """
+    owner = f"{schema}.contacts o WHERE o.record_id = r.record_id AND o.redirect_to IS NULL"
     row = await connection.fetchrow(
         f"""
         SELECT r.contact_id, r.record_id, r.created_by_us, c.facts
           FROM {schema}.retirements r JOIN {schema}.contacts c USING (contact_id)
          WHERE r.settled_at IS NULL AND r.not_before <= now() AND c.lease_until <= now()
            AND (r.record_id IS NOT NULL OR r.requested_at <= now() - make_interval(secs => $1))
-           AND NOT EXISTS (SELECT 1 FROM {schema}.activities a WHERE a.on_record_id = r.record_id)
-           AND NOT EXISTS (SELECT 1 FROM {schema}.contacts o WHERE o.record_id = r.record_id AND o.redirect_to IS NULL)
+           AND {_NONE.format(f"{schema}.activities a WHERE a.on_record_id = r.record_id")}
+           AND {_NONE.format(f"{owner} AND NOT o.shared")} AND {_NONE.format(f"{owner} AND o.shared")}
          ORDER BY r.requested_at LIMIT 1 FOR UPDATE OF r SKIP LOCKED
         """,  # noqa: S608 - schema is ours
         crm.request_timeout + late_write,

@@ -23,7 +23,7 @@ from connector.errors import ConnectorError, Terminal, Transient
 
 def timestamp(value: datetime) -> str:
     """HubSpot's datetime: ISO 8601 in UTC with milliseconds."""
-    return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+    return f"{value.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def contact_properties(item: ContactUpsert) -> Mapping[str, str]:

@@ -53,9 +53,10 @@ from connector.recovery.replay.slices import find_slice
 from connector.recovery.replay.standing import must_be_whole
 from connector.settings import KafkaSettings, SyncSettings
 from connector.state.database import connect
+from connector.sync.core.activities import merge_activity_facts
 from connector.sync.core.contacts import merge_contact_facts
 from connector.sync.core.file_links import FileLinks
-from connector.sync.core.fold import Position, merge_versions, resolve
+from connector.sync.core.fold import Position, resolve
 from connector.sync.core.holding import HoldRules
 from connector.sync.core.mapping import SyncMapping
 
@@ -248,7 +249,7 @@ class _Making:
         source = activity_rows(self.sink.name)
         async for everything in entries(
             source,
-            told_items(told, self.plan_id, MESSAGE, put_together=merge_versions),
+            told_items(told, self.plan_id, MESSAGE, put_together=merge_activity_facts),
             rows=source.all(rows, self.selection.contacts) if self.selection.whole else None,
             lookup=self.connection,
         ):

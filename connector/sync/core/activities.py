@@ -10,10 +10,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from connector.events import Message, StatusChange
-from connector.sync.core.amendments import emptied, merge_amendments
+from connector.sync.core.amendments import emptied, latest_edit, merged_reactions
 from connector.sync.core.contacts import milliseconds
 from connector.sync.core.excerpt import excerpt
 
@@ -106,32 +107,46 @@ def _status_order(status: list[Any]) -> tuple[int, int]:
     return STATUS_RANK[status[0]], -status[1]  # the first time a stage was reached is its time
 
 
-def _same(values: list[Any]) -> bool:
-    """Whether there is nothing to choose, as nearly always; the orders below are costly."""
-    return len(values) == 1 or values[0] == values[1]
+def _richest(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    # Nearly always there is nothing to choose, and the order is costly.
+    return left if left == right else max(left, right, key=_message_order)
+
+
+def _furthest(left: list[Any], right: list[Any]) -> list[Any]:
+    return max(left, right, key=_status_order)
+
+
+def _either(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    return left if left == right else max(left, right, key=_written_out)
+
+
+def _all_words(left: list[Any], right: list[Any]) -> list[Any]:
+    return [list(item) for item in sorted({(word, at) for word, at in (*left, *right)})]
 
 
 def _written_out(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
+_FOLDS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "message": _richest,
+    "status": _furthest,
+    "failure": min,
+    "pricing": min,
+    "numbers": _either,
+    "other_statuses": _all_words,
+    "edit": latest_edit,
+    "revoked": min,
+    "reactions": merged_reactions,
+    "owner": max,
+}
+"""Fact → which of two values stays, or what they make together. `owner` is the fold's own (fold.py)."""
+
+
 def merge_activity_facts(left: ActivityFacts, right: ActivityFacts) -> ActivityFacts:
     """The union of two folds of one message."""
-    merged: ActivityFacts = merge_amendments(left, right)
-    messages = [facts["message"] for facts in (left, right) if "message" in facts]
-    if messages:
-        merged["message"] = messages[0] if _same(messages) else max(messages, key=_message_order)
-    statuses = [facts["status"] for facts in (left, right) if "status" in facts]
-    if statuses:
-        merged["status"] = max(statuses, key=_status_order)
-    for name in ("failure", "pricing"):
-        values = [facts[name] for facts in (left, right) if name in facts]
-        if values:
-            merged[name] = min(values)
-    numbers = [facts["numbers"] for facts in (left, right) if "numbers" in facts]
-    if numbers:
-        merged["numbers"] = numbers[0] if _same(numbers) else max(numbers, key=_written_out)
-    others = {(word, at) for facts in (left, right) for word, at in facts.get("other_statuses", ())}
-    if others:
-        merged["other_statuses"] = [list(item) for item in sorted(others)]
+    merged = dict(left)
+    for name, value in right.items():
+        known = merged.get(name)
+        merged[name] = value if known is None else _FOLDS[name](known, value)
     return merged

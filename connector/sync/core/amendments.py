@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from connector.events import Amendment, Event, MessageEdited, MessageReacted, MessageRevoked
 from connector.sync.core.contacts import milliseconds
 from connector.sync.core.excerpt import excerpt
-from connector.sync.core.registers import latest
+from connector.sync.core.registers import Register, latest
 
 _KEPT_OF_DELETED_MESSAGE = (
     "direction",
@@ -68,21 +69,17 @@ def shown_as(event: Event) -> str:
     return person.name or person.phone or person.wa_id or person.username or person.bsuid or ""
 
 
-def merge_amendments(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
-    """The union of what two folds say was done to one message."""
-    merged: dict[str, Any] = {}
-    edits = [facts["edit"] for facts in (left, right) if "edit" in facts]
-    if edits:
-        merged["edit"] = edits[0] if len(edits) == 1 else max(edits, key=_edit_order)
-    deletions = [facts["revoked"] for facts in (left, right) if "revoked" in facts]
-    if deletions:
-        merged["revoked"] = min(deletions)
-    reactions = [facts["reactions"] for facts in (left, right) if "reactions" in facts]
-    if reactions:
-        names = sorted({name for known in reactions for name in known})
-        merged["reactions"] = {
-            name: latest(reactions[0].get(name), reactions[-1].get(name)) for name in names
-        }
+def latest_edit(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    """What the message says now."""
+    return left if left == right else max(left, right, key=_edit_order)
+
+
+def merged_reactions(left: Mapping[str, Register], right: Mapping[str, Register]) -> dict[str, Register]:
+    """The latest of each person."""
+    merged = dict(left)
+    for name, register in right.items():
+        known = merged.get(name)
+        merged[name] = register if known is None else latest(known, register)
     return merged
 
 

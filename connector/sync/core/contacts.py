@@ -11,10 +11,11 @@ A number that moved to somebody else is the register `["", t]`: "none since t".
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from connector.events import ConsentChanged, ContactChanged, ContactMerged, Event, Message
-from connector.sync.core.registers import earliest_number, largest_number, latest
+from connector.sync.core.registers import latest
 
 ContactFacts = dict[str, Any]
 
@@ -29,6 +30,14 @@ REGISTERS = (
     "utility_consent",
 )
 """Facts that are latest registers."""
+
+_FOLDS: Mapping[str, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys(REGISTERS, latest),
+    "first_at": min,
+    "last_inbound_at": max,
+    "consent_changed_at": max,
+}
+"""Fact → which of two values stays."""
 
 
 def milliseconds(event: Event) -> int:
@@ -69,18 +78,8 @@ def contact_facts(event: Event) -> ContactFacts:
 
 def merge_contact_facts(left: ContactFacts, right: ContactFacts) -> ContactFacts:
     """The union of two folds: of two batches, or of two contacts that turned out to be one person."""
-    merged: ContactFacts = {}
-    for name in REGISTERS:
-        register = latest(left.get(name), right.get(name))
-        if register is not None:
-            merged[name] = register
-    first = earliest_number(left.get("first_at"), right.get("first_at"))
-    last = largest_number(left.get("last_inbound_at"), right.get("last_inbound_at"))
-    changed = largest_number(left.get("consent_changed_at"), right.get("consent_changed_at"))
-    if first is not None:
-        merged["first_at"] = first
-    if last is not None:
-        merged["last_inbound_at"] = last
-    if changed is not None:
-        merged["consent_changed_at"] = changed
+    merged = dict(left)
+    for name, value in right.items():
+        known = merged.get(name)
+        merged[name] = value if known is None else _FOLDS[name](known, value)
     return merged

@@ -161,7 +161,7 @@ def fold(
         if wamid in forgotten:
             continue
         known = activities.get(wamid, ActivityState(wamid=wamid))
-        facts = merge_versions(known.facts, news.facts)
+        facts = merge_activity_facts(known.facts, news.facts)
         if not keep_deleted_text:
             facts = without_deleted_text(facts)
         holder = holder_of(facts, known, redirects)
@@ -232,7 +232,7 @@ def gather(
         wamid = _subject(event)
         if wamid is not None:
             news = messages.setdefault(wamid, MessageNews(position=position))
-            news.facts = merge_versions(news.facts, _facts_about_message(event))
+            news.facts = merge_activity_facts(news.facts, _facts_about_message(event))
             news.fresh_at = max(news.fresh_at, event.at)
             news.priority = min(news.priority, priority)
             if isinstance(event, Message):
@@ -288,15 +288,6 @@ def holder_of(facts: ActivityFacts, known: ActivityState, redirects: Mapping[UUI
         # The owner of old may be merged away and not named in this batch; its redirects were followed in time.
         return resolve(known.contact_id, redirects)
     return resolve(UUID(owner[1]), redirects)
-
-
-def merge_versions(left: ActivityFacts, right: ActivityFacts) -> ActivityFacts:
-    """The union of two folds of one message, with whose it is."""
-    merged = merge_activity_facts(left, right)
-    owners = [facts["owner"] for facts in (left, right) if "owner" in facts]
-    if owners:
-        merged["owner"] = max(owners)
-    return merged
 
 
 State = TypeVar("State", ContactState, ActivityState)

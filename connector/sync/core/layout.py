@@ -41,7 +41,7 @@ class MessageLayout:
     def subject_of(self, values: Mapping[str, str]) -> str:
         """The subject that fits what is known."""
         for template in self.subject:
-            if all(values[name] for name in template.fields):
+            if all(values[name] for _, name in template.parts if name):
                 return template.fill(values)
         return self.subject[-1].fill(values)
 

@@ -11,22 +11,6 @@ from typing import Any
 Register = list[Any]
 
 
-def latest(left: Register | None, right: Register | None) -> Register | None:
-    """The winner of two registers; None is "never set"."""
-    if left is None or right is None:
-        return right if left is None else left
+def latest(left: Register, right: Register) -> Register:
+    """The winner of two registers."""
     return right if (right[1], str(right[0])) > (left[1], str(left[0])) else left
-
-
-def earliest_number(left: int | None, right: int | None) -> int | None:
-    """The smaller of two numbers, None being "never set"."""
-    if left is None or right is None:
-        return right if left is None else left
-    return min(left, right)
-
-
-def largest_number(left: int | None, right: int | None) -> int | None:
-    """The larger of two numbers, None being "never set"."""
-    if left is None or right is None:
-        return right if left is None else left
-    return max(left, right)

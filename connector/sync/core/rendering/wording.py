@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 _LINE = 300
 _SHORT_ID = 10
-_SPACE = re.compile(r"\s+")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -25,7 +23,7 @@ def one_line(value: object, *, limit: int = _LINE) -> str:
         return "yes" if value else "no"
     if not isinstance(value, str | int | float):
         return ""
-    text = _SPACE.sub(" ", str(value)).strip()
+    text = " ".join(str(value).split())
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
