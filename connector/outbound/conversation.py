@@ -11,18 +11,21 @@ from collections.abc import Callable, Sequence
 import asyncpg
 
 from connector.errors import Rejected
-from connector.events import ConversationEvent, Origin
+from connector.events import ConversationEvent, Origin, SendFailed, StatusChange
 from connector.outbound.applying import apply_acts
 from connector.outbound.consent.keywords import KeywordTables
 from connector.outbound.store import SCHEMA
 from connector.outbound.store.people import link, lock_people, note_people
 from connector.outbound.store.sends import apply_reports
-from connector.outbound.told import Told, told_by
+from connector.outbound.told import SEND_ID_PREFIX, Told, told_by
 from connector.state.database import Connection, transaction
 from connector.state.offsets import store_offsets
 from connector.streams.codec import decode
 from connector.streams.outcomes import Dead, Done, Outcome, Record
+from connector.telemetry import metrics
 from connector.topics import CONVERSATION_EVENTS
+
+_STATUSES = frozenset({"sent", "delivered", "read", "failed"})
 
 
 def _nobody() -> None:
@@ -66,11 +69,20 @@ class ConversationStage:
         async with transaction(self._pool) as connection:
             changed = await _apply(connection, told, events)
             await store_offsets(connection, schema=SCHEMA, offsets=records)
+        _count(events)
         if changed:
             self._on_queued()
         if told.reports or told.by_wamid:
             self._on_told()
         return outcomes
+
+
+def _count(events: Sequence[ConversationEvent]) -> None:
+    for event in events:
+        if isinstance(event, SendFailed):
+            metrics.SENDS_FAILED.labels(event.cause).inc()
+        elif isinstance(event, StatusChange) and event.callback_data.startswith(SEND_ID_PREFIX):
+            metrics.SEND_STATUSES.labels(event.status if event.status in _STATUSES else "other").inc()
 
 
 async def _apply(connection: Connection, told: Told, events: Sequence[ConversationEvent]) -> int:

@@ -14,6 +14,7 @@ from connector.outbound.dispatch.line import LineParts, NumberLine, lease_second
 from connector.outbound.dispatch.outcomes import run_outcomes
 from connector.outbound.dispatch.settler import Settler
 from connector.outbound.dispatch.tending import tend
+from connector.outbound.measuring import run_measuring
 from connector.outbound.personalisation.filling import Personalisation
 from connector.outbound.rules import gate_rules
 from connector.settings import Settings
@@ -112,6 +113,7 @@ async def run_dispatchers(
                     stop=stop,
                 )
             )
+            group.create_task(run_measuring(pool, stop=stop))
             if hubspot is not None:
                 group.create_task(run_outcomes(pool, hubspot, wake=told, health=outcomes_health, stop=stop))
             else:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from connector.recovery.retry import Refusals, refusals
 from connector.state.database import Connection
-from connector.sync.backlog import waiting
+from connector.sync.backlog import in_doubt, waiting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,10 +41,6 @@ class Parked:
 async def sink_status(connection: Connection, sink: str) -> SinkStatus:
     """Count one sink's items; each count has an index to go by."""
     items, oldest = await waiting(connection, sink)
-    in_doubt = await connection.fetchval(
-        f"SELECT count(*) FROM {sink}.activities WHERE desired_version > written_version AND problem IS NULL "  # noqa: S608
-        "AND contact_id IS NOT NULL AND held IS NULL AND intent_at IS NOT NULL AND record_id IS NULL"
-    )
     held = await connection.fetch(
         f"SELECT held, count(*) AS people FROM {sink}.contacts "  # noqa: S608
         "WHERE held IS NOT NULL AND redirect_to IS NULL GROUP BY held ORDER BY held"
@@ -57,7 +53,7 @@ async def sink_status(connection: Connection, sink: str) -> SinkStatus:
         sink=sink,
         waiting=items,
         oldest=oldest,
-        in_doubt=in_doubt,
+        in_doubt=await in_doubt(connection, sink),
         held={row["held"]: row["people"] for row in held},
         blocked=blocked,
         refused=await refusals(connection, sink),

@@ -1,4 +1,4 @@
-"""How much waits for the CRM, and since when: a sink's scaling signal beside the lag."""
+"""How much waits for the CRM, and since when: a sink's scaling signal beside the lag; and what waits for an answer."""
 
 from __future__ import annotations
 
@@ -27,3 +27,21 @@ async def waiting(connection: Connection, schema: str) -> tuple[int, datetime | 
     row = await connection.fetchrow(f"SELECT {counts} AS items, least({oldest}) AS oldest")
     assert row is not None
     return row["items"], row["oldest"]
+
+
+async def in_doubt(connection: Connection, schema: str) -> int:
+    """Of those waiting: creates whose answer was lost. It walks through all that waits."""
+    count: int = await connection.fetchval(
+        f"SELECT count(*) FROM {schema}.{_ACTIVITIES} "  # noqa: S608
+        "AND held IS NULL AND intent_at IS NOT NULL AND record_id IS NULL"
+    )
+    return count
+
+
+async def refused(connection: Connection, schema: str) -> int:
+    """Contacts and activities that the CRM refuses for what they are; they are not waiting."""
+    count: int = await connection.fetchval(
+        f"SELECT (SELECT count(*) FROM {schema}.contacts WHERE problem IS NOT NULL) "  # noqa: S608
+        f"+ (SELECT count(*) FROM {schema}.activities WHERE problem IS NOT NULL)"
+    )
+    return count

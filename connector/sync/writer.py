@@ -8,6 +8,7 @@ doubt → mark the creates as begun → create, change → settle. Each arrow th
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections import Counter
@@ -38,7 +39,7 @@ from connector.state.database import Connection, transaction
 from connector.state.whole import AlwaysWhole, Token, Wholeness
 from connector.streams.backoff import backoff
 from connector.streams.outgoing import queue_outgoing
-from connector.sync.backlog import waiting
+from connector.sync.backlog import in_doubt, refused, waiting
 from connector.sync.calls import CallRunner
 from connector.sync.claims import LONGEST_RETRY, ActivityOutcome, Claim, Claims, ContactOutcome
 from connector.sync.commit import commit
@@ -69,6 +70,7 @@ _PARTIAL_EVERY = (
 )
 _MARK_HOLDS = 1.0  # seconds after which the mark of a create that has not left yet is set anew
 _MEASURE_EVERY = 2.0  # seconds
+_COUNT_EVERY = 5  # measurements between counts of what is in doubt or refused, which walk through more
 _LOOKUPS = 2  # vain look-ups after which a create in doubt is repeated, where no unique key guards it
 _REFUSED_AGAIN = 3  # times `stopped_retry`, so that each look at a stopped line tries another item
 _LONGEST_DOUBT = 300.0  # seconds between look-ups that the CRM does not answer for one message
@@ -476,9 +478,13 @@ class Writer:
                 await self._sleep(_MEASURE_EVERY)
 
     async def _measure_forever(self) -> None:
-        while not self._stop.is_set():
+        for turn in itertools.count():
+            if self._stop.is_set():
+                return
             try:
                 await self._measure()
+                if turn % _COUNT_EVERY == 0:
+                    await self._count_standing()
             except ConnectorError:
                 log.debug("the waiting items could not be counted")  # the drains say why
             except Exception:
@@ -495,6 +501,13 @@ class Writer:
         if self.items_waiting == 0:  # what stopped here may have been mended and written elsewhere
             for limit in (self._refused_contacts, self._refused_activities):
                 self._health.line_resumed(by=limit.name)
+
+    async def _count_standing(self) -> None:
+        schema = self._claims.schema
+        async with transaction(self._pool) as connection:
+            doubts, refusals = await in_doubt(connection, schema), await refused(connection, schema)
+        metrics.ITEMS_IN_DOUBT.labels(self.crm.name).set(doubts)
+        metrics.ITEMS_REFUSED.labels(self.crm.name).set(refusals)
 
     async def _sleep(self, seconds: float, *, or_wake: bool = False) -> None:
         if seconds > 0:

@@ -97,6 +97,10 @@ LOOKUPS = Counter("connector_lookups", "People looked up in a CRM", ["crm", "out
 RETIRED = Counter("connector_retired_contacts", "Contact records left over by merges", ["crm", "outcome"])
 # Items whose desired state is ahead of the CRM.
 ITEMS_WAITING = Gauge("connector_items_waiting", "Items waiting for the CRM", ["crm"])
+# Of those, creates whose answer was lost: looked up before anything is repeated.
+ITEMS_IN_DOUBT = Gauge("connector_items_in_doubt", "Creates in doubt", ["crm"])
+# Items that the CRM refuses for what they are: they wait for a person, `connector status` names them.
+ITEMS_REFUSED = Gauge("connector_items_refused", "Items refused by the CRM", ["crm"])
 # Seconds that the item which waits longest has waited.
 OLDEST_WAITING_SECONDS = Gauge("connector_oldest_waiting_seconds", "Age of the oldest waiting item", ["crm"])
 
@@ -117,6 +121,9 @@ QUOTA_MISSED_TURNS = Counter("connector_quota_missed_turns", "Turns that were mi
 # outbound
 # Judgements of due sends; fate: sending | held | blocked | expired.
 SENDS_JUDGED = Counter("connector_sends_judged", "Sends judged", ["fate"])
+# What decided a judgement that did not let a send pass: the first policy that blocks, or the one that holds longest;
+# outcome: hold | block. A send that is held is judged again and counted again.
+SEND_VERDICTS = Counter("connector_send_verdicts", "Sends held or blocked", ["policy", "outcome"])
 # Attempts by their answer: taken | unclear | unsent, or the class of WhatsApp's refusal (whatsapp/send_errors.py).
 SENDS_ANSWERED = Counter("connector_sends_answered", "Attempts answered", ["answer"])
 # Seconds from a request to its answer, lost ones included.
@@ -125,6 +132,29 @@ SEND_SECONDS = Histogram("connector_send_seconds", "Seconds a send", buckets=_SE
 SENDS_RECOVERED = Counter("connector_sends_recovered", "Attempts left behind by a process", ["outcome"])
 # Sends reported as unknown: no answer and no status. `connector send settle` decides.
 SENDS_UNKNOWN = Counter("connector_sends_unknown", "Sends whose outcome was reported as unknown")
+# Sends that came to nothing, as the log says it (again when it is read again), by their stable cause
+# (whatsapp/send_errors.py).
+SENDS_FAILED = Counter("connector_sends_failed", "Sends that came to nothing", ["cause"])
+# Statuses of our own sends as they are read, again when they are read again; status: sent | delivered | read | failed |
+# other.
+SEND_STATUSES = Counter("connector_send_statuses", "Statuses of sends", ["status"])
+# The gauges below are what the tables say, the same in every replica: take max(), never sum().
+# Sends that are not over; state: queued | held | unresolved (recipient or number not known yet) | sending | unknown.
+SENDS_OPEN = Gauge("connector_sends_open", "Sends that are not over", ["state"])
+# Seconds that the send which is due longest is overdue; 0 when none is.
+OLDEST_DUE_SEND_SECONDS = Gauge("connector_oldest_due_send_seconds", "Age of the oldest due send")
+# Switches that somebody pressed; scope: all | template | number.
+SEND_SWITCHES = Gauge("connector_send_switches", "Pauses that are on", ["scope"])
+# Templates by Meta's status: approved | pending | rejected | paused | disabled | … | other.
+TEMPLATES = Gauge("connector_templates", "Templates by status", ["status"])
+# Business numbers by Meta's status (connected | flagged | restricted | banned | … | other) and quality (green | yellow |
+# red | unknown).
+NUMBERS = Gauge("connector_numbers", "Business numbers", ["status", "quality"])
+# Numbers that rest after an error of the number, its account or the portfolio.
+NUMBERS_RESTING = Gauge("connector_numbers_resting", "Business numbers that rest")
+# Business accounts whose last reading failed, and seconds since the oldest complete one.
+ACCOUNTS_UNREAD = Gauge("connector_accounts_unread", "Accounts whose templates cannot be read")
+ACCOUNT_READING_SECONDS = Gauge("connector_account_reading_seconds", "Age of the oldest account reading")
 # Workflows told what became of their send; result: told | nobody waits.
 OUTCOMES_TOLD = Counter("connector_outcomes_told", "Workflow callbacks completed", ["result"])
 

@@ -157,6 +157,8 @@ class NumberLine:
             parts.wanted()
         for item in claimed.judged:
             metrics.SENDS_JUDGED.labels(item.fate).inc()
+            if (decisive := item.verdict.decisive) is not None:
+                metrics.SEND_VERDICTS.labels(decisive.policy, decisive.outcome).inc()
         self._per_second = claimed.number.per_second
         if claimed.leaving:
             self._brake.trying()
