@@ -477,6 +477,18 @@ async def test_a_template_review_is_announced(world: World) -> None:
     assert (await world.template("new_offer", body("Ana", "#1"))).status_code == 200
 
 
+async def test_the_webhook_of_a_review_can_be_lost(world: World) -> None:
+    """With `announce=no` the template is another one and nobody is told; any other word is refused."""
+    changed = world.sandbox.business.templates_of(NUMBER.waba_id)[0].model_dump(mode="json")
+    for status, announce, expected in (("REJECTED", "no", 202), ("APPROVED", "perhaps", 400)):
+        answer = await world.http.post(
+            "/_sandbox/whatsapp/templates", json=changed | {"status": status}, params={"announce": announce}
+        )
+        assert answer.status_code == expected
+    assert world.sandbox.business.templates_of(NUMBER.waba_id)[0].status == "REJECTED"
+    assert world.posts == []
+
+
 async def test_without_a_webhook_messages_are_taken_and_events_refused() -> None:
     """A sandbox that delivers nowhere still accepts sends; people cannot do anything."""
     sandbox = WhatsAppSandbox()
@@ -528,6 +540,8 @@ async def test_every_error_can_be_asked_for_as_an_answer(world: World, code: int
     assert answer.json()["error"]["code"] == code
     assert answer.status_code >= 400
     assert world.sandbox.business.sent == []
+    (refused,) = world.sandbox.state()["refused"]
+    assert (refused["code"], refused["to"], refused["phone_number_id"]) == (code, f"+{ANA}", NUMBER.id)
     assert (await world.template("order_shipped", body("Ana", "#1"))).status_code == 200
 
 

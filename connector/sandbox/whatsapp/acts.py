@@ -4,7 +4,7 @@
 |--|--|
 | `POST /_sandbox/whatsapp/events` `{kind?, from, text?, about?, phone_number_id?}` | one update of a kind in `kinds.py` |
 | `POST /_sandbox/whatsapp/conversations` `{seed, people, messages, outbound?}` | a stream of conversations |
-| `POST /_sandbox/whatsapp/templates` a template | Meta's review, or an edit: its status and category are announced when they change |
+| `POST /_sandbox/whatsapp/templates[?announce=no]` a template | Meta's review, or an edit: its status and category are announced when they change, unless that webhook is to be lost |
 | `POST /_sandbox/whatsapp/refusals` `{code, when?, to?, template?, phone_number_id?, times?, probability?}` | messages meet this error: as the answer, or as a failed status (`when`: answer, status) |
 | `DELETE /_sandbox/whatsapp/refusals` | no more of them |
 | `GET /_sandbox/whatsapp/deliveries` | every update: times posted, answers, when acknowledged |
@@ -130,6 +130,9 @@ class Acts:
 
     async def _template(self, request: Request) -> Response:
         """Put a template; what changed goes to every account that has it, when there is somebody to tell."""
+        announce = request.query_params.get("announce", "yes")
+        if announce not in ("yes", "no"):
+            return _problem(f"announce is yes or no, not {announce[:20]!r}", status=400)
         wanted = Template.model_validate_json(await request.body())
         business = self._business()
         before = business.put_template(wanted)
@@ -139,7 +142,7 @@ class Acts:
             if wanted.waba_id in (None, number.waba_id)
             for field, value in _news(before, wanted)
         ]
-        if self._sender is None or not told:
+        if self._sender is None or announce == "no" or not told:
             return JSONResponse({"announced": 0}, status_code=202)
         return self._accepted(request, told, {"announced": len(told)})
 

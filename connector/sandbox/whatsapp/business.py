@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
@@ -33,6 +33,18 @@ class SentMessage:
     at: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class RefusedMessage:
+    """A message that was answered with an error."""
+
+    code: int
+    phone_number_id: str
+    to: str
+    """Phone or BSUID, as it was given."""
+    callback_data: str | None
+    at: float
+
+
 class Business:
     """All that the Graph API is asked about. `clock` gives Unix seconds."""
 
@@ -41,6 +53,7 @@ class Business:
         self.now = clock
         self.people = People()
         self.sent: list[SentMessage] = []
+        self.refused_messages: list[RefusedMessage] = []
         self.refusals = Refusals(seed=config.seed)
         self.subscribed: set[str] = set()
         """WABA ids whose webhooks go to the app."""
@@ -175,8 +188,21 @@ class Business:
             )
         )
 
+    def record_refusal(self, number: Number, body: Mapping[str, Any], *, code: int) -> None:
+        """Remember a message that was answered with an error."""
+        callback = body.get("biz_opaque_callback_data")
+        self.refused_messages.append(
+            RefusedMessage(
+                code=code,
+                phone_number_id=number.id,
+                to=str(body.get("to") or body.get("recipient") or ""),
+                callback_data=callback if isinstance(callback, str) else None,
+                at=self.now(),
+            )
+        )
+
     def state(self) -> dict[str, Any]:
-        """Return who is known, what was sent to whom, and the doubles: one callback data sent twice."""
+        """Return who is known, what was sent to whom or refused, and the doubles: one callback data sent twice."""
         held: dict[str, int] = defaultdict(int)
         for message in self.sent:
             if message.callback_data is not None:
@@ -191,6 +217,7 @@ class Business:
                 for known in self.people.everybody()
             ],
             "sent": [asdict(message) for message in self.sent],
+            "refused": [asdict(message) for message in self.refused_messages],
             "templates": [template.model_dump() for template in self._templates.values()],
             "subscribed": sorted(self.subscribed),
             "doubled": {"callback_data": {name: times for name, times in held.items() if times > 1}},

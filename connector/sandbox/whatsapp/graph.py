@@ -105,7 +105,12 @@ class GraphApp:
 
     def _of_number(self, exchange: Exchange, number: Number, edge: str) -> Answer:
         if edge == "messages" and exchange.method == "POST":
-            accepted = send(self.business, number, _body(exchange))
+            body = _body(exchange)
+            try:
+                accepted = send(self.business, number, body)
+            except GraphError as error:
+                self.business.record_refusal(number, body, code=error.code)
+                raise
             for message in accepted.document.get("messages", []):
                 self._effects.append(
                     Effect(action="created", object_type="messages", record_id=message["id"])
