@@ -81,6 +81,7 @@ class NumberLine:
         self._departures = Departures()
         self._leaving: set[asyncio.Task[None]] = set()
         self._open = 0  # claimed here and not over
+        self._failures = 0  # in a row
         self._per_second = STANDARD_RATE
         self._brake = Brake(
             health=health,
@@ -92,7 +93,6 @@ class NumberLine:
 
     async def run(self, *, stop: asyncio.Event) -> None:
         """Hold the lock when it can be had, and dispatch, until `stop`. Never raises for a dependency."""
-        attempt = 0
         while not stop.is_set():
             try:
                 async with database_errors():
@@ -102,17 +102,21 @@ class NumberLine:
                     finally:
                         self.holds_lock = False
                         connection.terminate()
-                attempt = 0
             except ConnectorError as error:
-                attempt += 1
-                if attempt > 2 or isinstance(error, Terminal):
+                self._failures += 1
+                if self._failures > 2 or isinstance(error, Terminal):
                     self._health.waiting(self._dependency, reason=error.message, advice=error.advice)
-                await rest(backoff(attempt, random=random.random, longest=5.0), stop)
+                await rest(backoff(self._failures, random=random.random, longest=5.0), stop)
         await self._finish()
 
     @property
     def _dependency(self) -> str:
         return f"sends of {self.phone_number_id}"
+
+    def _works(self) -> None:
+        self._failures = 0
+        self._health.recovered(self._dependency)
+        self._health.running()
 
     async def _hold(self, connection: asyncpg.Connection, *, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -120,6 +124,9 @@ class NumberLine:
                 "SELECT pg_try_advisory_lock(hashtextextended('dispatch:' || $1, 0))", self.phone_number_id
             ):
                 break
+            # Another process works: what held this one up before is not for it to wait for any more.
+            self._works()
+            self._health.line_resumed(by=self.phone_number_id)
             await rest(_STANDBY, stop)
         since: datetime = await connection.fetchval("SELECT clock_timestamp()")
         self.holds_lock = True
@@ -149,8 +156,7 @@ class NumberLine:
             most=most,
             lease=lease,
         )
-        self._health.recovered(self._dependency)
-        self._health.running()
+        self._works()
         if claimed.told:
             parts.queued()
         if claimed.wanted:
