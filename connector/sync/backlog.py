@@ -17,12 +17,17 @@ _PARTS = tuple(
 )
 
 
+def waiting_items(schema: str) -> str:
+    """An SQL expression of the items that wait for the CRM."""
+    return " + ".join(f"(SELECT count(*) FROM {schema}.{part})" for part in _PARTS)  # noqa: S608 - schema is ours
+
+
 async def waiting(connection: Connection, schema: str) -> tuple[int, datetime | None]:
     """(items waiting, since when the oldest waits). Each part has an index of its own; call it every few seconds.
 
     What waits for a look-up counts. What is held for another reason waits for a person, not for the CRM.
     """
-    counts = " + ".join(f"(SELECT count(*) FROM {schema}.{part})" for part in _PARTS)  # noqa: S608 - schema is ours
+    counts = waiting_items(schema)
     oldest = ", ".join(f"(SELECT min(waiting_since) FROM {schema}.{part})" for part in _PARTS)  # noqa: S608
     row = await connection.fetchrow(f"SELECT {counts} AS items, least({oldest}) AS oldest")
     assert row is not None
