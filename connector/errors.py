@@ -3,7 +3,8 @@
     ConnectorError
     ├── Transient            retry with back-off; nothing is lost, nothing was decided
     │   ├── RateLimited      … not before `retry_after` seconds
-    │   └── TablesBehind     the tables lack records that were folded before: those are read again first
+    │   ├── TablesBehind     the tables lack records that were folded before: those are read again first
+    │   └── Paused           an operator said stop; it goes on when they say so
     ├── Uncertain            the other side may have acted: look, never repeat blindly
     ├── Rejected             this one item will never pass: dead letter, with advice
     └── Terminal             credential or configuration: stop the line, a person must act
@@ -43,6 +44,10 @@ class RateLimited(Transient):
 
 class TablesBehind(Transient):
     """The database is older than what its reader has folded (a restored backup). Nothing was written."""
+
+
+class Paused(Transient):
+    """An operator paused this. Nothing was done; what waits, waits."""
 
 
 class Uncertain(ConnectorError):

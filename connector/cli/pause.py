@@ -1,4 +1,4 @@
-"""`connector pause` and `connector resume`: stop what leaves for WhatsApp, at once, and let it go on."""
+"""`connector pause` and `connector resume`: hold up sends, what a sink writes or what a stage reads, and let it go on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 from connector.cli.operator import ByOption, database, given_reason, moment, who
 from connector.cli.output import JsonOption, out, print_json, print_table
+from connector.cli.pause_work import pause_sink, pause_stage, resume_sink, resume_stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +20,15 @@ if TYPE_CHECKING:
     from connector.recovery.pausing import Switched
     from connector.state.switches import Pressed
 
-pause_app = typer.Typer(help="Stop sends at once; what waits, waits.", no_args_is_help=True)
-resume_app = typer.Typer(help="Let sends go on.", no_args_is_help=True)
+pause_app = typer.Typer(
+    help="Hold up sends, a sink or a stage at once; what waits, waits.", no_args_is_help=True
+)
+resume_app = typer.Typer(help="Let what was paused go on.", no_args_is_help=True)
+
+pause_app.command("sink")(pause_sink)
+pause_app.command("stage")(pause_stage)
+resume_app.command("sink")(resume_sink)
+resume_app.command("stage")(resume_stage)
 
 _Template = Annotated[str, typer.Option("--template", help="Only this template, in every language.")]
 _Number = Annotated[
@@ -90,10 +98,10 @@ def list_paused(as_json: JsonOption = False) -> None:
 
 
 async def _pressed() -> Sequence[Pressed]:
-    from connector.state.switches import pressed
+    from connector.state.switches import everything_pressed
 
     async with database() as (_, connection):
-        return await pressed(connection)
+        return await everything_pressed(connection)
 
 
 async def _switch(*, paused: bool, template: str, number: str, reason: str, by: str) -> Switched:
@@ -127,6 +135,15 @@ def _what(template: str, number: str) -> str:
     return f"sends from the number {number}" if number else "all sends"
 
 
+def what_is_paused(item: Pressed) -> str:
+    """In words."""
+    if item.kind != "sends":
+        return f"{item.kind} {item.subject}"
+    return _what(
+        item.subject if item.scope == "template" else "", item.subject if item.scope == "number" else ""
+    )
+
+
 def _options(template: str, number: str) -> str:
     return f" --template {template}" if template else f" --number {number}" if number else ""
 
@@ -142,16 +159,5 @@ def _document(found: Switched) -> dict[str, Any]:
 def _show(switches: Sequence[Pressed]) -> None:
     print_table(
         ["paused", "since", "by", "why"],
-        [
-            [
-                _what(
-                    item.subject if item.scope == "template" else "",
-                    item.subject if item.scope == "number" else "",
-                ),
-                moment(item.at),
-                item.who,
-                item.reason,
-            ]
-            for item in switches
-        ],
+        [[what_is_paused(item), moment(item.at), item.who, item.reason] for item in switches],
     )

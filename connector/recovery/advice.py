@@ -8,6 +8,7 @@ from datetime import datetime
 
 from connector.recovery.log_stages import role_of
 from connector.recovery.overview import Overview
+from connector.state.switches import WORK
 
 _LONG = 120.0
 """Seconds that an item may wait before somebody should look. A look-up in doubt takes up to a minute."""
@@ -28,6 +29,7 @@ def advise(overview: Overview, *, now: datetime) -> list[Advice]:
     found = [
         *_dependencies(overview),
         *_roles(overview),
+        *_paused(overview),
         *_groups(overview),
         *_behind(overview),
         *_sinks(overview, now),
@@ -68,6 +70,17 @@ def _roles(overview: Overview) -> Iterator[Advice]:
                     do=hold["advice"] or "nothing: it goes on by itself",
                     urgent=True,
                 )
+
+
+def _paused(overview: Overview) -> Iterator[Advice]:
+    for item in overview.paused:
+        options = {"template": f" --template {item.subject}", "number": f" --number {item.subject}"}
+        what = f"{item.kind} {item.subject}" if item.kind in WORK else f"sends{options.get(item.scope, '')}"
+        yield Advice(
+            what=f"{what}: paused by {item.who} since {item.at:%Y-%m-%d %H:%M} UTC: {item.reason}",
+            do=f"when it may go on: connector resume {what}",
+            urgent=False,
+        )
 
 
 def _groups(overview: Overview) -> Iterator[Advice]:

@@ -29,6 +29,7 @@ from connector.recovery.status import Parked, SinkStatus, parked_statuses, sink_
 from connector.settings import Settings
 from connector.state.database import connect, database_errors
 from connector.state.standing import Standing, tables_behind
+from connector.state.switches import Pressed, everything_pressed
 from connector.streams.lag import GroupLag, group_lags
 from connector.sync.mapping import load_mapping
 from connector.telemetry.reading import Reading, ask_role
@@ -69,6 +70,8 @@ class Overview:
     parked: Parked | None
     quotas: Sequence[AccountQuota]
     dead_letters: LetterGroups | None
+    paused: Sequence[Pressed] = ()
+    """What operators hold up."""
     behind: Mapping[str, Standing] = field(default_factory=dict)
     """Schema → how its tables stand, for those that are behind the log after a restore."""
 
@@ -91,6 +94,7 @@ async def look(
         parked=state.parked,
         quotas=state.quotas,
         dead_letters=letters,
+        paused=state.paused,
         behind=state.behind,
     )
 
@@ -170,6 +174,7 @@ class _State:
     quotas: Sequence[AccountQuota] = ()
     behind: Mapping[str, Standing] = field(default_factory=dict)
     letters: Mapping[str, str] = field(default_factory=dict)
+    paused: Sequence[Pressed] = ()
 
 
 async def _ask_database(settings: Settings) -> tuple[Dependency, _State]:
@@ -183,6 +188,7 @@ async def _ask_database(settings: Settings) -> tuple[Dependency, _State]:
                     quotas=await read_quotas(connection),
                     behind=await tables_behind(connection),
                     letters=await letter_states(connection),
+                    paused=await everything_pressed(connection),
                 )
             finally:
                 await connection.close()

@@ -1,4 +1,8 @@
-"""Pausing and resuming sends: the switch takes effect with the transaction, and goes to the log behind it."""
+"""Pausing and resuming: the switch takes effect with the transaction.
+
+An act on sends goes to the log behind it. One on a stage or a sink is on `operator.actions` only: a database restored from
+before it does not know it.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,10 @@ from connector.errors import Rejected
 from connector.events import SendsSwitched
 from connector.outbound.announcements import STAGE
 from connector.state.database import Connection
-from connector.state.switches import Pressed, pressed, switch
+from connector.state.switches import Pressed, SwitchAct, pressed, record_acts, switch
 from connector.streams.codec import encode
 from connector.streams.outgoing import queue_outgoing
+from connector.sync.backlog import waiting as backlog
 from connector.topics import CRM_TRIGGERS
 from connector.whatsapp.numbers import bare_number
 
@@ -38,6 +43,16 @@ async def press(connection: Connection, act: SendsSwitched) -> Switched:
         now = await pressed(connection)
         waiting = await _waiting(connection, act)
     return Switched(changed=((act.scope, act.subject) in before) != act.paused, waiting=waiting, pressed=now)
+
+
+async def press_work(connection: Connection, kind: str, act: SwitchAct) -> Switched:
+    """Let an act on a stage or a sink count. `kind`: one of `WORK`. `waiting`: of a sink, items; of a stage 0."""
+    async with connection.transaction():
+        before = {item.subject for item in await pressed(connection, kind=kind)}
+        await record_acts(connection, kind, [act])
+        now = await pressed(connection, kind=kind)
+        items = (await backlog(connection, act.subject))[0] if kind == "sink" else 0
+    return Switched(changed=(act.subject in before) != act.paused, waiting=items, pressed=now)
 
 
 async def _waiting(connection: Connection, act: SendsSwitched) -> int:

@@ -18,6 +18,7 @@ from connector.state.database import close_pool, open_pool
 from connector.state.pruning import tend_pruning
 from connector.streams.completeness import Completeness
 from connector.streams.harness import run_stage
+from connector.streams.pauses import Pauses
 from connector.telemetry.health import StageHealth, serve_health
 
 
@@ -39,6 +40,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         StageHealth("media-tables"),
     )
     whole = Completeness(MEDIA, settings=settings.kafka, pool=pool, health=tables)
+    pauses = Pauses(pool)
     fetcher = Fetcher(
         pool=pool,
         graph=graph,
@@ -52,7 +54,8 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         await store.clear_leftovers()
         await run_parts(
             whole.watch(stop=stop),
-            run_stage(stage, settings, stop=stop, health=health, completeness=whole),
+            pauses.watch(stop=stop),
+            run_stage(stage, settings, stop=stop, health=health, completeness=whole, pauses=pauses),
             fetcher.run(),
             tend_pruning(pool, schema=MEDIA.schema, days=settings.database.keep_days, stop=stop),
             serve_health(settings.health, [health, fetching, tables], stop=stop),

@@ -27,6 +27,7 @@ from connector.settings import Settings
 from connector.state.database import close_pool, open_pool
 from connector.streams.completeness import Completeness
 from connector.streams.harness import run_stage
+from connector.streams.pauses import Pauses
 from connector.streams.producer import DurableProducer
 from connector.streams.relay import run_relay
 from connector.telemetry.health import StageHealth, serve_health
@@ -47,6 +48,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     pool = await open_pool(settings.database.url.get_secret_value(), size=size, application="outbound")
     tables = StageHealth("outbound-tables")
     whole = Completeness(OUTBOUND, settings=settings.kafka, pool=pool, health=tables)
+    pauses = Pauses(pool)
     admission = AdmissionStage(
         pool,
         default_number=settings.whatsapp.default_phone_number_id,
@@ -111,8 +113,9 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
             )
             await run_parts(
                 whole.watch(stop=stop),
+                pauses.watch(stop=stop),
                 *(
-                    run_stage(stage, settings, stop=stop, health=health, completeness=whole)
+                    run_stage(stage, settings, stop=stop, health=health, completeness=whole, pauses=pauses)
                     for stage, health in stages
                 ),
                 resolver.run(wake=unknown, stop=stop),

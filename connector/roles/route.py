@@ -23,6 +23,7 @@ from connector.state.pruning import tend_pruning
 from connector.state.standing import LogSpan
 from connector.streams.completeness import Completeness
 from connector.streams.harness import run_stage
+from connector.streams.pauses import Pauses
 from connector.streams.producer import DurableProducer
 from connector.streams.relay import run_relay
 from connector.telemetry.health import StageHealth, serve_health
@@ -45,6 +46,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     whole = Completeness(
         IDENTITY, settings=settings.kafka, pool=pool, health=tables_health, before_catching_up=told
     )
+    pauses = Pauses(pool)
     relearning = Relearning(whole, pool=pool, settings=settings.kafka)
     stage = RouteStage(pool, on_queued=wake.set, guard=whole.must_have_been_told)
     history = HistoryStage(pool, on_queued=wake.set, guard=whole.must_have_been_told)
@@ -56,10 +58,18 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     try:
         await run_parts(
             whole.watch(stop=stop),
+            pauses.watch(stop=stop),
             relearning.run(stop=stop),
-            run_stage(stage, settings, stop=stop, health=health, completeness=whole),
-            run_stage(history, settings, stop=stop, health=history_health, completeness=whole),
-            run_stage(introductions, settings, stop=stop, health=introductions_health, completeness=whole),
+            run_stage(stage, settings, stop=stop, health=health, completeness=whole, pauses=pauses),
+            run_stage(history, settings, stop=stop, health=history_health, completeness=whole, pauses=pauses),
+            run_stage(
+                introductions,
+                settings,
+                stop=stop,
+                health=introductions_health,
+                completeness=whole,
+                pauses=pauses,
+            ),
             run_relay(pool, stage=stage.name, sender=producer, wake=wake, stop=stop, health=relay_health),
             tend_parked(pool, days=settings.identity.parked_days, stop=stop),
             tend_pruning(pool, schema=IDENTITY.schema, days=settings.database.keep_days, stop=stop),

@@ -19,6 +19,7 @@ from connector.state.database import close_pool, open_pool
 from connector.state.pruning import tend_pruning
 from connector.streams.completeness import Completeness
 from connector.streams.harness import run_stage
+from connector.streams.pauses import Pauses, UnlessPaused
 from connector.streams.producer import DurableProducer
 from connector.streams.relay import run_relay
 from connector.sync.agent import SyncStage
@@ -72,6 +73,7 @@ async def run_sink(
         settle=lease_seconds(crm.request_timeout),
         caught_up=doubt,
     )
+    pauses = Pauses(pool)
     writer = Writer(
         crm=crm,
         pool=pool,
@@ -85,7 +87,7 @@ async def run_sink(
         default_region=settings.default_region,
         links=media_links(settings),
         outgoing_queued=queued.set,
-        tables=whole,
+        tables=UnlessPaused(whole, pauses, sink=crm.name),
     )
 
     def waiting() -> int:
@@ -102,7 +104,8 @@ async def run_sink(
     try:
         await run_parts(
             whole.watch(stop=stop),
-            run_stage(stage, settings, stop=stop, health=health, completeness=whole),
+            pauses.watch(stop=stop),
+            run_stage(stage, settings, stop=stop, health=health, completeness=whole, pauses=pauses),
             write(),
             wake.listen(url, crm.name, stop=stop),
             run_relay(pool, stage=name, sender=producer, wake=queued, stop=stop, health=relaying),

@@ -20,7 +20,7 @@ from typing import Protocol
 import structlog
 from pydantic import ValidationError
 
-from connector.errors import Rejected, TablesBehind, Terminal, Transient, Uncertain
+from connector.errors import Paused, Rejected, TablesBehind, Terminal, Transient, Uncertain
 from connector.streams.backoff import backoff
 from connector.streams.codec import EncodedRecord
 from connector.streams.dead_letter_limit import DeadLetterLimit
@@ -42,6 +42,7 @@ _REASON_LENGTH = 300
 
 _WORK = "work"
 _KAFKA = "kafka-writes"
+_OPERATOR = "operator"
 
 _log = structlog.get_logger(__name__)
 
@@ -74,6 +75,7 @@ class BatchRunner:
         handler_timeout: float,
         passed_over: Callable[[Sequence[Record]], Awaitable[None]] | None = None,
         tables_behind: Callable[[], None] = lambda: None,
+        held: Callable[[], Transient | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         random: Callable[[], float] = random.random,
@@ -82,7 +84,7 @@ class BatchRunner:
         """`given_up` says whether waiting makes no sense any more. `handler_timeout`: seconds a call may take.
 
         `passed_over` is awaited for records that the stage failed on or is not shown: its tables have not heard of them.
-        `tables_behind` is told that they lack records from before these.
+        `tables_behind` is told that they lack records from before these. `held`: why no batch may be begun now.
         """
         self._stage = stage
         self._sender = sender
@@ -92,6 +94,7 @@ class BatchRunner:
         self._handler_timeout = handler_timeout
         self._passed_over = passed_over
         self._tables_behind = tables_behind
+        self._held = held
         self._clock = clock
         self._now = now
         self._random = random
@@ -108,6 +111,7 @@ class BatchRunner:
             # Whoever holds the partition next finds out for itself what is away.
             self._health.recovered(_WORK)
             self._health.recovered(_KAFKA)
+            self._health.recovered(_OPERATOR)
             self._health.line_resumed()
         return outcomes is not None
 
@@ -116,6 +120,12 @@ class BatchRunner:
         attempt = 0
         outcomes: Sequence[Outcome] | None = None
         while not self._given_up():
+            if outcomes is None and (held := self._held()) is not None:
+                if isinstance(held, Paused):
+                    self._health.waiting(_OPERATOR, reason=held.message, advice=held.advice)
+                await self._pause(held.retry_after or _LOOK_AGAIN)
+                continue
+            self._health.recovered(_OPERATOR)
             dependency = _WORK if outcomes is None else _KAFKA
             attempt += 1
             try:

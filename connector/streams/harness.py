@@ -27,6 +27,7 @@ from connector.streams.completeness import Completeness
 from connector.streams.dead_letter_limit import DeadLetterLimit
 from connector.streams.hardened import HardenedConsumer
 from connector.streams.outcomes import Record, Stage
+from connector.streams.pauses import Pauses
 from connector.streams.producer import DurableProducer
 from connector.streams.taking import Taker
 from connector.streams.watchdog import watch_progress
@@ -53,11 +54,12 @@ async def run_stage(
     health: StageHealth,
     producer: DurableProducer | None = None,
     completeness: Completeness | None = None,
+    pauses: Pauses | None = None,
 ) -> None:
     """Work until `stop`; then finish or give back the batch in hand, commit and leave the group.
 
     `completeness` watches the tables that the stage folds into: when they lack what the group has read, it is read
-    again.
+    again. `pauses` tells whether an operator holds the stage up.
 
     The group is the deployment's prefix and the stage's name. A broker that is away is waited for, also at
     start. Raises `Terminal` when only a new process can help: no progress for `streams.exit_after` seconds,
@@ -87,6 +89,7 @@ async def run_stage(
                 producer=producer,
                 limit=limit,
                 completeness=completeness,
+                pauses=pauses,
             )
             began = time.monotonic()
             failure = await line.run(watchdog)
@@ -143,6 +146,7 @@ class _Line:
         producer: DurableProducer,
         limit: DeadLetterLimit,
         completeness: Completeness | None,
+        pauses: Pauses | None,
     ) -> None:
         self._stage = stage
         self._topic = stage.topic.full_name(settings.kafka.topic_prefix)
@@ -168,6 +172,7 @@ class _Line:
             handler_timeout=HANDLER_TIMEOUT,
             passed_over=completeness.pass_over if completeness else None,
             tables_behind=completeness.doubt if completeness else lambda: None,
+            held=(lambda: pauses.held("stage", stage.name)) if pauses else lambda: None,
         )
 
     async def run(self, watchdog: asyncio.Task[None]) -> BaseException | None:

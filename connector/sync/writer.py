@@ -33,7 +33,7 @@ from connector.crm.port import (
     WriteResult,
     Written,
 )
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Paused
 from connector.settings import StreamSettings, SyncSettings
 from connector.state.database import Connection, transaction
 from connector.state.whole import AlwaysWhole, Token, Wholeness
@@ -443,6 +443,10 @@ class Writer:
         """The result; or None after a pause, when it failed: the leases end and the items are tried again."""
         try:
             done = await work
+        except Paused as error:
+            self._health.waiting("operator", reason=error.message, advice=error.advice)
+            await self._sleep(_IDLE_POLL)
+            return None
         except ConnectorError as error:
             self._health.waiting("database", reason=error.message, advice=error.advice)
             await self._sleep(_IDLE_POLL)
@@ -453,6 +457,7 @@ class Writer:
             )
             await self._sleep(_IDLE_POLL)
             return None
+        self._health.recovered("operator")
         self._health.recovered("database")
         return done
 
@@ -468,6 +473,8 @@ class Writer:
                         mapping=self._mapping.contacts[self.crm.name],
                         late_write=self._settings.lost_write_margin,
                     )
+            except Paused:
+                retired = False
             except ConnectorError as error:
                 log.info("a left-over contact record waits", sink=self.crm.name, reason=error.message)
                 retired = False

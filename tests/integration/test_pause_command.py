@@ -9,10 +9,14 @@ import pytest
 from operator_shell import Operator
 from outbound_world import outbound_world
 
+from connector.embedded.ports import free_ports
+from connector.errors import Paused, Transient
 from connector.events import SendsSwitched
-from connector.state.database import connect
+from connector.state.database import close_pool, connect, open_pool
 from connector.state.switches import pressed, switch
+from connector.state.whole import AlwaysWhole
 from connector.streams.codec import decode
+from connector.streams.pauses import Pauses, UnlessPaused
 from connector.topics import CRM_TRIGGERS
 
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
@@ -20,7 +24,8 @@ NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 
 @pytest.fixture
 def operator(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Operator:
-    return Operator(monkeypatch, database__url=database_url)
+    nowhere = f"127.0.0.1:{free_ports(1)[0]}"
+    return Operator(monkeypatch, database__url=database_url, kafka__bootstrap_servers=nowhere)
 
 
 @pytest.fixture
@@ -143,3 +148,46 @@ async def test_a_restored_database_learns_of_a_pause_from_the_log(
     async with outbound_world(database_url) as world:
         await world.trigger(event, event)
     assert await pressed(tables) == before
+
+
+async def test_a_sink_and_a_stage_are_held_until_they_are_resumed(
+    operator: Operator, tables: Any, database_url: str
+) -> None:
+    """The role's next look sees it; a claim is refused and what was begun is settled; sends are another switch."""
+    pool = await open_pool(database_url, size=1, application="test")
+    try:
+        pauses = Pauses(pool)
+        assert isinstance(pauses.held("stage", "route"), Transient)
+        await pauses.look()
+        assert pauses.held("stage", "route") is None
+        found = await operator.json("pause", "sink", "hubspot", "--reason", "a wrong mapping", "--by", "ana")
+        assert (found["changed"], found["waiting"]) == (True, 0)
+        assert "operator.actions has no record of it" in found["note"]
+        await operator.json("pause", "stage", "route", "--reason", "upgrade")
+        assert await pressed(tables) == []
+        await pauses.look()
+        writer = UnlessPaused(AlwaysWhole(), pauses, sink="hubspot")
+        with pytest.raises(Paused, match=r"Paused by ana since .*: a wrong mapping") as held:
+            await writer.must_be_whole(tables)
+        assert held.value.advice == "connector resume sink hubspot"
+        assert await writer.must_be_whole(tables, since=("", 0)) == ("", 0)
+        assert await UnlessPaused(AlwaysWhole(), pauses, sink="salesforce").must_be_whole(tables)
+        assert isinstance(pauses.held("stage", "route"), Paused)
+        assert pauses.held("stage", "route-history") is None
+        listed = await operator.json("pause", "list")
+        assert [(item["kind"], item["subject"]) for item in listed] == [
+            ("stage", "route"),
+            ("sink", "hubspot"),
+        ]
+        assert (await operator.json("resume", "sink", "hubspot"))["changed"] is True
+        assert (await operator.json("resume", "sink", "hubspot"))["changed"] is False
+        await pauses.look()
+        assert await writer.must_be_whole(tables) == ("", 0)
+    finally:
+        await close_pool(pool)
+
+
+async def test_what_is_no_sink_or_stage_is_not_paused(operator: Operator) -> None:
+    """A typing error pauses nothing, and the names are told."""
+    code, _, err = await operator.run("pause", "stage", "rout", "--reason", "x")
+    assert (code, "route-history" in err) == (2, True)

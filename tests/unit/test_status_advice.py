@@ -12,6 +12,7 @@ from connector.recovery.letters.groups import LetterGroup, LetterGroups
 from connector.recovery.overview import Dependency, Overview, Role
 from connector.recovery.retry import Refusals
 from connector.recovery.status import Parked, SinkStatus
+from connector.state.switches import Pressed
 from connector.streams.lag import GroupLag
 from connector.telemetry.reading import Reading
 
@@ -103,6 +104,16 @@ def _settled(overview: Overview) -> Overview:
     return replace(overview, dead_letters=LetterGroups(since=NOW, complete=True, groups=(settled,)))
 
 
+def _paused(overview: Overview) -> Overview:
+    switch = Pressed(kind="sink", scope="one", subject="hubspot", reason="a mapping", who="ana", at=NOW)
+    return replace(overview, paused=[switch])
+
+
+def _paused_template(overview: Overview) -> Overview:
+    switch = Pressed(kind="sends", scope="template", subject="offer", reason="a price", who="ana", at=NOW)
+    return replace(overview, paused=[switch])
+
+
 def _used_up(overview: Overview) -> Overview:
     return replace(overview, quotas=[replace(QUOTA, day_left=0, look_again_at=NOW)])
 
@@ -142,6 +153,16 @@ def _parked(overview: Overview) -> Overview:
         ),
         pytest.param(
             _used_up, "hubspot's calls of the day are used up (250000)", "nothing is lost", True, id="day"
+        ),
+        pytest.param(
+            _paused, "sink hubspot: paused by ana", "connector resume sink hubspot", False, id="paused-sink"
+        ),
+        pytest.param(
+            _paused_template,
+            "a price",
+            "connector resume sends --template offer",
+            False,
+            id="paused-template",
         ),
         pytest.param(_set_back, "nobody calls until 12:00:00 UTC", "by itself", False, id="limit"),
         pytest.param(_parked, "2 statuses wait for their message", "nothing is lost", False, id="parked"),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from connector.errors import Rejected, Terminal, Transient, Uncertain
+from connector.errors import Paused, Rejected, Terminal, Transient, Uncertain
 from connector.streams.batch import BatchRunner
 from connector.streams.codec import EncodedRecord, decode
 from connector.streams.dead_letter_limit import DeadLetterLimit
@@ -63,6 +63,7 @@ def runner(
     given_up: Callable[[], bool] = lambda: False,
     handler_timeout: float = 5.0,
     passed_over: Callable[[Sequence[Record]], Awaitable[None]] | None = None,
+    held: Callable[[], Transient | None] = lambda: None,
 ) -> BatchRunner:
     return BatchRunner(
         stage,
@@ -72,6 +73,7 @@ def runner(
         given_up=given_up,
         handler_timeout=handler_timeout,
         passed_over=passed_over,
+        held=held,
         now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
         random=lambda: 0.0,
         stopped_pause=0.02,
@@ -292,3 +294,36 @@ async def test_a_redriven_record_that_a_handler_fails_on_is_a_letter_again() -> 
     batch = [redriven(record, stage=b"fake") for record in records(20)]
     assert await runner(stage, sender, run=5).run(batch)
     assert len(sender.sent) == 20
+
+
+async def test_a_paused_stage_handles_nothing_says_who_paused_it_and_goes_on() -> None:
+    """The stage is not called while it is held, nor before it is known whether it is; the health names the command."""
+    health = StageHealth("fake")
+    health.running()
+    answers = iter(
+        [
+            Transient("not known yet", retry_after=0.0),
+            *[Paused("Paused by ana", advice="resume", retry_after=0.01)] * 2,
+        ]
+    )
+    seen: list[object] = []
+
+    def held() -> Transient | None:
+        seen.append(health.snapshot().get("waiting_for"))
+        return next(answers, None)
+
+    stage = FakeStage()
+    assert await runner(stage, health=health, held=held).run(records(2))
+    assert stage.calls == [2]
+    assert seen[:2] == [None, None]
+    assert [one["operator"]["reason"] for one in seen[2:]] == ["Paused by ana"] * 2  # type: ignore[index]
+    assert health.state is State.RUNNING
+
+
+async def test_a_paused_batch_is_given_back_in_a_rebalance() -> None:
+    """A pause keeps nobody from stopping."""
+    stops = iter([False, False, True])
+    paused = runner(
+        FakeStage(), held=lambda: Paused("Paused", retry_after=0.01), given_up=lambda: next(stops, True)
+    )
+    assert not await paused.run(records(2))
