@@ -48,7 +48,8 @@ class Replays:
         )
 
     async def plan(self, *, mapping: SyncMapping | None = None, **selection: Any) -> Plan:
-        chosen = Selection(**({"sinks": (self.name,), "topic": None, "verify": True} | selection))
+        asked: dict[str, Any] = {"sinks": (self.name,), "topic": "", "verify": True}
+        chosen = Selection(**(asked | selection))
         planner = self.planner(mapping=mapping, compare=chosen.verify)
         return await planner.make(chosen, who="a tester", now=datetime.now(UTC))
 

@@ -152,7 +152,7 @@ async def _plan(
     sinks = chosen_sinks(settings, sink)
     selection = Selection(
         sinks=sinks,
-        topic=TOPICS.get(topic),
+        topic="" if topic == "none" else topic,
         begin=read_point(begin, option="--from", now=now),
         end=read_point(end, option="--to", now=now),
         contacts=await named_people(settings, contacts, now=now),

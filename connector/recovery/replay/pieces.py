@@ -153,7 +153,9 @@ async def _read(
     async with database_errors():
         connection = await connect(database_url)
         try:
-            reader = _EventReader() if selection.topic is CONVERSATION_EVENTS else UpdateReader(connection)
+            reader = (
+                _EventReader() if selection.topic == CONVERSATION_EVENTS.name else UpdateReader(connection)
+            )
             async for batch in _batches(kafka, spans):
                 events, unread, unrouted = await reader.events(batch)
                 chosen = [item for item in events if _is_chosen(item[0], selection)]

@@ -44,13 +44,13 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """`topic` None: no log is read, only what the tables know. `contacts`: None: everybody.
+    """`topic`: a name of TOPICS, or "": no log is read, only what the tables know. `contacts`: None: everybody.
 
     `verify`: compare with the CRM's own records, too. `restore`: make anew what people deleted in the CRM.
     """
 
     sinks: tuple[str, ...]
-    topic: Topic | None = CONVERSATION_EVENTS
+    topic: str = CONVERSATION_EVENTS.name
     begin: Point | None = None
     end: Point | None = None
     contacts: frozenset[UUID] | None = None
@@ -67,7 +67,7 @@ class Selection:
         """As it is kept with the plan."""
         return {
             "sinks": list(self.sinks),
-            "topic": self.topic.name if self.topic else "",
+            "topic": self.topic,
             "from": str(self.begin) if self.begin else "",
             "to": str(self.end) if self.end else "",
             "contacts": sorted(map(str, self.contacts)) if self.contacts is not None else [],

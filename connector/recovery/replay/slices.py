@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from connector.recovery.replay.selection import Point, Selection, impossible
+from connector.recovery.replay.selection import TOPICS, Point, Selection, impossible
 from connector.settings import KafkaSettings
 from connector.state.offsets import Place
 from connector.state.standing import LogSpan
@@ -36,9 +36,9 @@ async def find_slice(settings: KafkaSettings, selection: Selection, *, now: date
     Raises `Rejected` (cause `impossible_range`, `retention_gap`) for a range that the log does not have, and
     `Transient` when the broker does not answer.
     """
-    if selection.topic is None:
+    if not selection.topic:
         return Slice(spans={})
-    topic = selection.topic.full_name(settings.topic_prefix)
+    topic = TOPICS[selection.topic].full_name(settings.topic_prefix)
     whole = await read_spans(settings, {topic: None})
     cut = await _reaches_back_to(settings, whole)
     begin, end = selection.begin, selection.end
@@ -57,7 +57,7 @@ async def find_slice(settings: KafkaSettings, selection: Selection, *, now: date
             spans[place] = LogSpan(begin=first, end=last)
     if not spans and not (begin is None and end is None):
         raise impossible(
-            f"{selection.topic.name} has no record from {begin or 'its beginning'} to {end or 'its end'}",
+            f"{selection.topic} has no record from {begin or 'its beginning'} to {end or 'its end'}",
             advice="give --to after --from; connector listen shows what passes",
         )
     return Slice(spans=spans, reaches_back_to=cut)

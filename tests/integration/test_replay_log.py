@@ -1,0 +1,161 @@
+"""Replays that read a real Kafka: what the tables lack comes back from the log, by today's code, and only that."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from conversation_events import contact, merged, message, status
+from replays import HandWork, Replays
+from sink_world import SinkWorld, sink_world
+
+from connector.errors import Rejected
+from connector.events import ConversationEvent
+from connector.recovery.replay.selection import Point
+from connector.settings import KafkaSettings
+from connector.streams.codec import encode
+from connector.streams.producer import DurableProducer
+from connector.streams.topic_admin import create_topics
+from connector.topics import CONVERSATION_EVENTS
+
+EVENTS: Sequence[ConversationEvent] = (
+    *(
+        message(
+            f"wamid.{who}.{number}", who, seconds=number, shown={"name": who, "wa_id": f"1555123000{place}"}
+        )
+        for place, who in enumerate(("ann", "bob"))
+        for number in range(2)
+    ),
+    message("wamid.out", "ann", seconds=5, direction="outbound"),
+    status("wamid.out", "read", "ann", seconds=6),
+    message("wamid.new", "ann again", seconds=7, shown={"name": "Ann", "bsuid": "US.1"}),
+    merged("ann again", "ann", seconds=8, bsuid="US.1"),
+)
+
+
+@pytest.fixture
+async def kafka_log(bootstrap_servers: str, topic_prefix: str) -> KafkaSettings:
+    """A topic of two partitions that holds EVENTS."""
+    settings = KafkaSettings(bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, partitions=2)
+    await create_topics(settings, replication=1, topics=[CONVERSATION_EVENTS])
+    producer = DurableProducer(settings, client="test")
+    await producer.send_all(
+        [
+            encode(CONVERSATION_EVENTS, key=str(event.person.contact_id), value=event, origin="test")
+            for event in EVENTS
+        ],
+        timeout=20,
+    )
+    await producer.stop()
+    return settings
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[SinkWorld]:
+    """A HubSpot sink that has heard of nothing yet."""
+    async with sink_world("hubspot", database_url) as opened:
+        yield opened
+
+
+async def test_a_new_crm_is_filled_from_the_beginning(
+    world: SinkWorld, database_url: str, kafka_log: KafkaSettings
+) -> None:
+    """Merges come first and are said to; in the end it reads as after the live stream, and the next plan is empty."""
+    replays, hands = Replays(world, database_url, kafka=kafka_log), HandWork(world)
+    plan = await replays.plan(topic="conversation.events")
+    (summary,) = plan.summaries
+    assert (summary.merges, summary.create_contacts, summary.add_activities) == (1, 1, 2)
+    assert list(summary.reasons) == ["belong to people whom this plan merges; plan again once it is applied"]
+    assert (await replays.apply(plan)).written == 4
+    plan = await replays.plan(topic="conversation.events")
+    assert (await replays.apply(plan)).open == 0
+    assert (await replays.plan(topic="conversation.events")).summaries[0].acts == 0
+    replayed = hands.picture()
+    assert len(replayed["messages"]) == 6
+
+    await world.fold(*EVENTS)
+    assert await world.fetch("SELECT 1 FROM {sink}.activities WHERE desired_version > written_version") == []
+    await world.settle()
+    assert hands.picture() == replayed
+
+
+async def test_what_the_tables_lost_is_learned_again_without_a_write(
+    world: SinkWorld, database_url: str, kafka_log: KafkaSettings
+) -> None:
+    """A row, a status and a name that are in the CRM and on the log, and in the tables no more, cost no CRM write."""
+    replays = Replays(world, database_url, kafka=kafka_log)
+    await world.fold(*EVENTS)
+    await world.settle()
+    query = "SELECT wamid AS key, facts, record_id FROM {sink}.activities UNION ALL SELECT contact_id::text, facts, record_id FROM {sink}.contacts ORDER BY 1"
+    before = await world.fetch(query)
+    await world.fetch("DELETE FROM {sink}.activities WHERE wamid = 'wamid.bob.0'")
+    await world.fetch("UPDATE {sink}.activities SET facts = facts - 'status' WHERE wamid = 'wamid.out'")
+    await world.fetch(
+        "UPDATE {sink}.contacts SET facts = facts - 'name' WHERE contact_id = $1", contact("bob")
+    )
+    plan = await replays.plan(topic="conversation.events")
+    assert {(item.key, item.act) for item in await replays.items(plan)} == {
+        ("wamid.bob.0", "learn"),
+        ("wamid.out", "learn"),
+        (str(contact("bob")), "learn"),
+    }
+    start = replays.last_call
+    await replays.apply(plan)
+    assert replays.written(since=start) == set()
+    assert await world.fetch(query) == before
+
+
+async def test_a_slice_is_about_what_it_names(
+    world: SinkWorld, database_url: str, kafka_log: KafkaSettings
+) -> None:
+    """By contact, by type, by offset: other people and messages are not looked at."""
+    replays = Replays(world, database_url, kafka=kafka_log)
+    topic = "conversation.events"
+    plan = await replays.plan(topic=topic, contacts=frozenset({contact("bob")}))
+    keys = {item.key for item in await replays.items(plan)}
+    assert keys == {str(contact("bob")), "wamid.bob.0", "wamid.bob.1"}
+    plan = await replays.plan(topic=topic, event_types=frozenset({"status"}))
+    assert {item.key for item in await replays.items(plan)} == {str(contact("ann")), "wamid.out"}
+    plan = await replays.plan(topic=topic, begin=Point(offsets={0: 0}), end=Point(offsets={0: 1}))
+    assert plan.summary["records"] <= 1
+
+
+async def test_a_range_that_the_log_does_not_have_is_said_so(
+    world: SinkWorld, database_url: str, kafka_log: KafkaSettings
+) -> None:
+    """The future, a partition that is none, an end before the beginning, and what retention took."""
+    replays = Replays(world, database_url, kafka=kafka_log)
+    now = datetime.now(UTC)
+
+    async def refused(**selection: Any) -> Rejected:
+        with pytest.raises(Rejected) as raised:
+            await replays.plan(topic="conversation.events", **selection)
+        return raised.value
+
+    assert "is in the future" in (await refused(begin=Point(at=now + timedelta(days=1)))).message
+    assert "has no partition 7" in (await refused(begin=Point(offsets={7: 0}))).message
+    assert "has no record from" in (await refused(end=Point(at=now - timedelta(days=1)))).message
+    async with kafka_admin(kafka_log) as admin:
+        full = CONVERSATION_EVENTS.full_name(kafka_log.topic_prefix)
+        places = {TopicPartition(full, 0): RecordsToDelete(before_offset=1)}
+        await admin.delete_records(places)
+    gap = await refused(begin=Point(offsets={0: 0}))
+    assert (gap.cause, "The log begins at" in gap.message) == ("retention_gap", True)
+    gap = await refused(begin=Point(at=now - timedelta(days=1)))
+    assert (gap.cause, "leave --from and --to out" in gap.advice) == ("retention_gap", True)
+    plan = await replays.plan(topic="conversation.events")
+    assert plan.summary["log_begins"]
+
+
+@asynccontextmanager
+async def kafka_admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
