@@ -1,29 +1,47 @@
 """Replays on a real PostgreSQL, against both simulators: a plan says what will be written, and just that is."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
-from conversation_events import message, status
+from conversation_events import contact, message, status
 from replays import HandWork, Replays
 from sink_world import SinkWorld, sink_world
 
-from connector.recovery.replay.plans import ListedItem
+from connector.errors import Rejected
+from connector.recovery.replay.items import sentence
+from connector.recovery.replay.plans import ListedItem, alone
+from connector.settings import SyncSettings
+from connector.sync.core.mapping import SyncMapping
+from connector.sync.core.templates import read_template
+from connector.sync.mapping import built_in
+
+LOUD = read_template("{text}!!", fields=("text",))
 
 
 @pytest.fixture(params=["hubspot", "salesforce"])
 async def world(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[SinkWorld]:
-    """A sync role of each CRM with three people and five messages, all written."""
-    async with sink_world(request.param, database_url) as opened:
+    """A sync role of each CRM with three people and seven messages, all written."""
+    async with _written(request.param, database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def org(database_url: str) -> AsyncIterator[SinkWorld]:
+    """The same of one CRM, for what is the same in both."""
+    async with _written("salesforce", database_url) as opened:
+        yield opened
+
+
+@contextlib.asynccontextmanager
+async def _written(sink: str, database_url: str) -> AsyncIterator[SinkWorld]:
+    async with sink_world(sink, database_url) as opened:
         await opened.fold(
             *(
-                message(
-                    f"wamid.{who}.{number}",
-                    who,
-                    seconds=number,
-                    shown={"name": who, "username": who, "wa_id": f"1555123000{place}"},
-                )
+                message(f"wamid.{who}.{number}", who, seconds=number, shown=_shown(who, place))
                 for place, who in enumerate(("ann", "bob", "cem"))
                 for number in range(2)
             ),
@@ -32,6 +50,10 @@ async def world(request: pytest.FixtureRequest, database_url: str) -> AsyncItera
         )
         await opened.settle()
         yield opened
+
+
+def _shown(who: str, place: int) -> dict[str, str]:
+    return {"name": who, "username": who, "wa_id": f"1555123000{place}"}
 
 
 async def test_a_plan_of_an_intact_crm_is_empty(world: SinkWorld, database_url: str) -> None:
@@ -93,3 +115,128 @@ async def _as_effects(world: SinkWorld, items: Sequence[ListedItem]) -> set[tupl
         rows = await world.fetch(f"SELECT record_id FROM {{sink}}.{table} WHERE {key}::text = $1", item.key)
         wanted.add(("updated" if item.act == "change" else "created", rows[0]["record_id"]))
     return wanted
+
+
+async def test_without_restoring_what_people_deleted_stays_deleted(
+    world: SinkWorld, database_url: str
+) -> None:
+    """Somebody deleted a person and a message: both are told, with the option that makes them anew, and left alone."""
+    replays, hands = Replays(world, database_url), HandWork(world)
+    hands.delete_activity(hands.activities()[0])
+    plan = await replays.plan()
+    assert (plan.summaries[0].acts, plan.summaries[0].cannot) == (0, 1)
+    (item,) = await replays.items(plan)
+    assert (item.act, "--restore-deleted" in item.reason) == ("cannot", True)
+
+
+async def test_a_mended_mapping_rewrites_what_it_says_differently(
+    world: SinkWorld, database_url: str
+) -> None:
+    """Without a look at the CRM or the log: every message that reads differently now, no person, and nothing twice."""
+    replays, hands = Replays(world, database_url), HandWork(world)
+    mended = louder()
+    plan = await replays.plan(mapping=mended, verify=False)
+    (summary,) = plan.summaries
+    assert (summary.change_activities, summary.change_contacts, summary.already_there) == (7, 0, 3)
+    assert sentence(summary, verified=False).startswith(
+        "create 0 contacts, change 0 fields on 0 contacts, add 0 activities, change 7 activities, skip 3 already there, "
+        "cannot 0; sends 0; about 1 CRM calls"
+    )
+    with pytest.raises(Rejected, match="made with the mapping") as raised:
+        await replays.begin(plan)
+    assert raised.value.cause == "stale_plan"
+    world.restart(SyncSettings(), mapping=mended)
+    start = replays.last_call
+    progress = await replays.apply(plan, mapping=mended)
+    assert (progress.written, len(replays.written(since=start))) == (7, 7)
+    assert all("!!" in str(said) for said, _ in hands.picture()["messages"].values())
+    assert (await replays.plan(mapping=mended)).summaries[0].acts == 0
+
+
+def louder() -> SyncMapping:
+    """The built-in mapping, with a mark behind every text."""
+    usual = replace(built_in().layout.usual, text=LOUD)
+    families = {name: replace(layout, text=LOUD) for name, layout in built_in().layout.families.items()}
+    return replace(built_in(), layout=replace(built_in().layout, usual=usual, families=families))
+
+
+async def test_a_stale_plan_is_refused_and_says_what_changed(org: SinkWorld, database_url: str) -> None:
+    """An item that went on since; with the option to skip it the rest is applied, and the item is as it was."""
+    replays = Replays(org, database_url)
+    plan = await replays.plan(mapping=louder(), verify=False)
+    await org.fold(status("wamid.out", "played", "ann", seconds=9))
+    with pytest.raises(Rejected) as raised:
+        await replays.begin(plan, mapping=louder())
+    assert raised.value.cause == "stale_plan"
+    assert f"activity wamid.out of {replays.name} went from version 1 to 2" in raised.value.message
+    await org.settle()
+    org.restart(SyncSettings(), mapping=louder())
+    progress = await replays.apply(plan, mapping=louder(), skip_stale=True)
+    assert (progress.written, progress.stale) == (6, 1)
+
+
+async def test_what_was_begun_is_shown_and_goes_on(org: SinkWorld, database_url: str) -> None:
+    """A stop at once leaves a plan that nobody can begin beside, and that ends where it would have ended."""
+    replays = Replays(org, database_url)
+    plan = await replays.plan(mapping=louder(), verify=False)
+    other = await replays.plan(topic="", restore=True)
+    await replays.begin(plan, mapping=louder())
+    stopped = asyncio.Event()
+    stopped.set()
+    progress = await replays.applier().go_on(plan.hash, stop=stopped)
+    assert (progress.left, progress.written) == (7, 0)
+    for again in (plan, other):
+        with pytest.raises(Rejected) as raised:
+            await replays.begin(again, mapping=louder() if again is plan else None)
+        assert (raised.value.cause, f"--resume {plan.hash}" in raised.value.advice) == (
+            "replay_unfinished",
+            True,
+        )
+    org.restart(SyncSettings(), mapping=louder())
+    assert (await replays.go_on(plan)).written == 7
+    with pytest.raises(Rejected, match="is done"):
+        await replays.begin(plan, mapping=louder())
+
+
+async def test_a_cancelled_replay_takes_back_what_nobody_has_sent(org: SinkWorld, database_url: str) -> None:
+    """Marked items are at rest again, as before; nothing is written, and what stood in its way may begin."""
+    replays = Replays(org, database_url)
+    plan = await replays.plan(mapping=louder(), verify=False)
+    await replays.begin(plan, mapping=louder())
+    marking = asyncio.create_task(replays.applier().go_on(plan.hash, stop=asyncio.Event()))
+    async with asyncio.timeout(10):
+        while not await org.fetch("SELECT 1 FROM {sink}.activities WHERE desired_version > written_version"):
+            await asyncio.sleep(0.02)
+    marking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await marking
+    start = replays.last_call
+    progress = await replays.applier().cancel(plan.hash)
+    assert (progress.taken_back, progress.open) == (7, 0)
+    await org.settle()
+    assert replays.written(since=start) == set()
+
+
+async def test_two_replays_at_once_are_one_too_many(org: SinkWorld, database_url: str) -> None:
+    """Whoever comes second is told who is at it, and nothing is changed."""
+    replays = Replays(org, database_url)
+    plan = await replays.plan()
+    async with alone(database_url):
+        with pytest.raises(Rejected, match="Another replay works") as raised:
+            await replays.plan()
+        assert raised.value.cause == "replay_running"
+        with pytest.raises(Rejected, match="Another replay works"):
+            await replays.begin(plan)
+
+
+async def test_people_on_hold_are_told_and_left_alone(org: SinkWorld, database_url: str) -> None:
+    """Whom the settings or a person keep away is no item of a plan, whatever the mapping says by now."""
+    replays = Replays(org, database_url)
+    await org.fetch("UPDATE {sink}.contacts SET held = 'ignored' WHERE contact_id = $1", contact("ann"))
+    plan = await replays.plan(mapping=louder(), verify=False)
+    (summary,) = plan.summaries
+    assert (summary.change_activities, summary.cannot, dict(summary.reasons)) == (
+        4,
+        4,
+        {"are on the ignore list": 4},
+    )
