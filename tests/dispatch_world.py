@@ -112,7 +112,9 @@ class DispatchWorld:
         return Settings(
             database=DatabaseSettings(url=SecretStr(self.url)),
             whatsapp=WhatsAppSettings(
-                base_url=self.whatsapp_url or self.server.whatsapp_url, access_token=SecretStr(ACCESS_TOKEN)
+                base_url=self.whatsapp_url or self.server.whatsapp_url,
+                access_token=SecretStr(ACCESS_TOKEN),
+                business_account_ids=[WABA],
             ),
             outbound=self.outbound,
         )
@@ -123,6 +125,7 @@ class DispatchWorld:
             rules=gate_rules(self.outbound),
             personalisation=Personalisation(),
             rates=self.outbound.rates,
+            accounts=[WABA],
             tables=AlwaysWhole(),
             view=self.view,
         )

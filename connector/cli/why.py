@@ -172,6 +172,7 @@ async def _evaluate(
             default_number=settings.whatsapp.default_phone_number_id,
             lag=lag,
             crms=tuple(said.properties),
+            accounts=settings.whatsapp.business_account_ids,
         )
         return await evaluate(connection, wish, terms), lag is not None
 

@@ -27,6 +27,7 @@ from connector.events import (
 from connector.outbound.applying import apply_acts
 from connector.outbound.consent.acts import act_of_crm, act_of_given
 from connector.outbound.consent.ledger import Act
+from connector.outbound.due import announce_due
 from connector.outbound.numbers import OwnNumber, sending_number
 from connector.outbound.recipients import names_of, sought
 from connector.outbound.store import SCHEMA
@@ -101,9 +102,11 @@ class AdmissionStage:
             changed = await self._hear(connection, batch)
             unknown = await self._admit(connection, [request for request, _ in batch.requests], batch)
             await store_offsets(connection, schema=SCHEMA, offsets=records)
+            if batch.requests or batch.switches:
+                await announce_due(connection)
         if changed:
             self._on_queued()
-        if batch.requests:
+        if batch.requests or batch.switches:
             self._on_due()
         if unknown or batch.acts:
             self._on_unknown()

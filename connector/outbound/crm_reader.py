@@ -16,6 +16,7 @@ import asyncpg
 
 from connector.crm.port import Later, Priority, PropertyReads, Terms
 from connector.errors import ConnectorError, Terminal, Transient
+from connector.outbound.due import announce_due
 from connector.outbound.store.crm_records import claim_wanted, forget_read, put_off, release, store_read
 from connector.state.database import transaction
 from connector.streams.backoff import backoff
@@ -102,6 +103,7 @@ class CrmReader:
             waiting = await store_read(connection, self._name, told, at=at)
         async with transaction(self._pool) as connection:
             await release(connection, waiting)
+            await announce_due(connection)
         self._on_due()
         return len(wanted)
 

@@ -14,6 +14,7 @@ from connector.outbound.dispatch.line import LineParts, NumberLine, lease_second
 from connector.outbound.dispatch.outcomes import run_outcomes
 from connector.outbound.dispatch.settler import Settler
 from connector.outbound.dispatch.tending import tend
+from connector.outbound.due import hear_due
 from connector.outbound.measuring import run_measuring
 from connector.outbound.personalisation.filling import Personalisation
 from connector.outbound.rules import gate_rules
@@ -80,6 +81,7 @@ async def run_dispatchers(
         tables=tables,
         view=view,
         crms=crms,
+        accounts=settings.whatsapp.business_account_ids,
     )
     api = CloudApi(
         settings.whatsapp, request_timeout=outbound.request_timeout, connections=outbound.sends_in_flight
@@ -100,6 +102,7 @@ async def run_dispatchers(
     try:
         async with asyncio.TaskGroup() as group:
             settling = group.create_task(settler.run(stop=settled))
+            group.create_task(hear_due(parts.url, due, stop=stop))
             group.create_task(
                 tend(
                     pool,

@@ -91,7 +91,9 @@ class NumberFacts:
     quality: str = "UNKNOWN"
     """GREEN | YELLOW | RED | UNKNOWN, as Meta names it."""
     status: str = "CONNECTED"
-    """CONNECTED | FLAGGED | RESTRICTED | PENDING | …, as Meta names it."""
+    """CONNECTED | FLAGGED | RESTRICTED | PENDING | …, as Meta names it; UNLISTED: none of the numbers that Meta listed."""
+    listed_at: datetime | None = None
+    """Of an unlisted one: when all numbers of the business were read last; None: not all of them ever were."""
     paused_until: datetime | None = None
     """Told to be quiet by an error of this number or its account (131048, 131031, 368, …)."""
     pause_reason: str = ""
@@ -162,6 +164,14 @@ class Facts:
         asked = self.request.purpose
         known: list[Purpose] = [name for name in (by_meta, asked) if name]
         return max(known, key=lambda name: _STRICTNESS[name]) if known else "marketing"
+
+    @property
+    def awaits_category(self) -> bool:
+        """Whether Meta's category may still turn out milder: the template has not been read. Such a send waits for it, and
+        nothing that depends on it may end it.
+        """
+        unread = self.template is None and self.view.templates_synced_at is None
+        return unread and self.request.kind == "template" and self.request.purpose != "marketing"
 
     def standing(self, purpose: ConsentPurpose) -> Standing:
         """What the person allows for a purpose."""

@@ -27,6 +27,7 @@ from connector.identity.directory import Alias
 from connector.outbound.announcements import STAGE, person_introduced, send_failed
 from connector.outbound.applying import apply_acts
 from connector.outbound.consent.ledger import Act
+from connector.outbound.due import announce_due
 from connector.outbound.facts import Obstacle
 from connector.outbound.numbers import sending_number
 from connector.outbound.recipients import CrmName, CrmRecord, RecordPerson, names_of, person_on, sought
@@ -203,6 +204,7 @@ class Resolver:
                 blocked = recipient is not None and any(name in waited for name in names_of(recipient))
                 settlements.append(self._settle(row, answers.get(row["send_id"]), number, waits=blocked))
             await settle_sends(connection, settlements)
+            await announce_due(connection)
             failed = await fail_sends(connection, homeless)
             records = [
                 record

@@ -1,7 +1,7 @@
 """Who has work to do: the fold tells its own process by events, and the other replicas by NOTIFY.
 
 A notification goes out with the commit of the fold, so that whoever wakes sees the rows. It is a hint: one that is
-lost (a connection that broke, a pooler in between) is made up for by the writer's own look, once a second.
+lost is made up for by the writer's own look, once a second.
 """
 
 from __future__ import annotations
@@ -10,18 +10,10 @@ import asyncio
 import uuid
 from typing import Any
 
-import structlog
-
-from connector.errors import ConnectorError
-from connector.state.database import Connection, connect, database_errors
+from connector.state.database import Connection
+from connector.state.notices import listen
 from connector.sync.core.fold import FoldResult
 from connector.sync.core.holding import Hold
-from connector.sync.rest import rest
-
-log = structlog.get_logger(__name__)
-
-_RECONNECT = 5.0  # seconds
-_ALIVE_EVERY = 30.0  # seconds between looks whether the connection still is one
 
 _ITEMS, _PEOPLE = "items", "people"
 
@@ -47,24 +39,16 @@ class Wake:
 
     async def listen(self, url: str, schema: str, *, stop: asyncio.Event) -> None:
         """Hear of other replicas' folds until `stop`, on a connection of its own. Never raises for the database."""
-        while not stop.is_set():
-            try:
-                async with database_errors():
-                    connection = await connect(url)
-                    try:
-                        await connection.add_listener(_channel(schema), self._heard)
-                        self._set((_ITEMS, _PEOPLE))  # what was said while nobody listened
-                        while not stop.is_set():
-                            await rest(_ALIVE_EVERY, stop)
-                            await connection.execute("SELECT 1")
-                    finally:
-                        connection.terminate()
-            except ConnectorError as error:
-                log.info("other replicas' folds are not heard of for now", sink=schema, reason=error.message)
-                await rest(_RECONNECT, stop)
+        await listen(
+            url,
+            _channel(schema),
+            heard=self._heard,
+            listening=lambda: self._set((_ITEMS, _PEOPLE)),  # what was said while nobody listened
+            stop=stop,
+        )
 
-    def _heard(self, _connection: Any, _pid: int, _channel: str, payload: Any) -> None:
-        sender, *work = str(payload).split()
+    def _heard(self, payload: str) -> None:
+        sender, *work = payload.split()
         if sender != self._name:
             self._set(work)
 

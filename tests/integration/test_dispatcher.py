@@ -2,10 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
-from dispatch_world import NUMBER, DispatchWorld, dispatch_world
+from dispatch_world import NUMBER, WABA, DispatchWorld, dispatch_world
+
+from connector.outbound.due import hear_due
+from connector.outbound.store.account_syncs import note_read
+from connector.state.database import transaction
 
 
 @pytest.fixture
@@ -53,3 +58,39 @@ async def test_a_line_that_another_process_holds_waits_for_nothing(world: Dispat
         await other.close()
         await running
         await settler.run(stop=stop)
+
+
+async def test_a_number_that_the_business_does_not_have_is_blocked_when_the_list_is_new(
+    world: DispatchWorld,
+) -> None:
+    """An old list is read again first; then the sends end with their reason instead of waiting until they expire."""
+    await world.execute("DELETE FROM outbound.numbers")
+    (send_id,) = await world.campaign(1)
+    async with world.dispatching():
+        await world.until(held=1)
+        async with asyncio.timeout(20):
+            while not await world.stages.fetch(
+                "SELECT 1 FROM outbound.account_syncs WHERE wanted_at > asked_at"
+            ):
+                await asyncio.sleep(0.02)
+        async with transaction(world.pool) as connection:
+            await note_read(connection, WABA, asked_at=datetime.now(UTC), templates=1)
+        await world.later(seconds=10)
+        await world.until(blocked=1)
+    problem = (await world.stages.send(send_id))["problem"]
+    assert (problem["cause"], world.sent) == ("number_quality", {})
+
+
+async def test_an_idle_replica_hears_at_once_of_sends_that_another_admits(world: DispatchWorld) -> None:
+    """The one that holds a number's lock need not be the one that reads the trigger."""
+    due, stop = asyncio.Event(), asyncio.Event()
+    hearing = asyncio.create_task(hear_due(world.url, due, stop=stop))
+    try:
+        async with asyncio.timeout(20):
+            await due.wait()  # what was said before it listened
+            due.clear()
+            await world.campaign(1)
+            await due.wait()
+    finally:
+        stop.set()
+        await hearing

@@ -216,6 +216,34 @@ def test_what_only_looks_like_a_reason_passes(case: Any) -> None:
     assert said(judge(case, now=NOW)) == {}
 
 
+@pytest.mark.parametrize("purpose", ["", "utility"])
+def test_what_may_be_utility_is_not_ended_as_marketing_before_the_template_is_read(purpose: str) -> None:
+    """Just after a start nobody knows the category: the send waits, also of people who agreed to no marketing."""
+    case = facts(
+        request={"purpose": purpose, "language": ""},
+        recipient={"phone": "+12125550100"},
+        template=None,
+        consent={"marketing": denied()},
+        view=View(lag=timedelta(0), templates_synced_at=None),
+    )
+    assert judge(case, now=NOW).outcome == "hold"
+    asked = replace(case, request=replace(case.request, purpose="marketing"))
+    assert judge(asked, now=NOW).outcome == "block"
+
+
+def test_a_number_that_is_none_of_the_businesss_blocks_once_the_list_is_newer_than_the_request() -> None:
+    """A number may have been added just before somebody sends from it, so an older list decides nothing."""
+    asked = NOW - timedelta(minutes=1)
+
+    def unlisted(at: datetime | None) -> Verdict:
+        return judge(facts(number=NumberFacts(phone_number_id="1", status="UNLISTED", listed_at=at)), now=NOW)
+
+    assert said(unlisted(asked)) == {"number_quality": "block"}
+    assert said(unlisted(asked - timedelta(seconds=1))) == {"number_quality": "hold"}
+    assert said(unlisted(None)) == {"number_quality": "hold"}
+    assert "DEFAULT_PHONE_NUMBER_ID" in unlisted(asked).explain()
+
+
 def test_a_full_pair_opens_when_the_borrowed_time_is_paid_back() -> None:
     """The 46th message at once waits the six seconds that the first has earned back by then."""
     assert judge(facts(pair=burst(45)), now=NOW).until == NOW + timedelta(seconds=6)

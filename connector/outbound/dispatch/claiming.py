@@ -39,7 +39,9 @@ from connector.outbound.facts import View
 from connector.outbound.pacing.number import NumberState
 from connector.outbound.personalisation.filling import Personalisation
 from connector.outbound.personalisation.records import RecordPlace
+from connector.outbound.policies.number_quality import UNLISTED
 from connector.outbound.rules import GateRules
+from connector.outbound.store.account_syncs import want_sync
 from connector.outbound.store.crm_records import want_records
 from connector.state.database import Connection
 from connector.state.whole import Wholeness
@@ -98,6 +100,8 @@ class Judgement:
     tables: Wholeness
     view: SeenUntil
     crms: Sequence[str] = ()
+    accounts: Sequence[str] = ()
+    """The business's accounts at Meta, whose numbers are known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +142,9 @@ async def claim(
         await judgement.tables.must_be_whole(connection)
         seen = await judgement.view.seen_until(connection)
         now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-        number = await number_standing(connection, phone_number_id, rates=judgement.rates)
+        number = await number_standing(
+            connection, phone_number_id, rates=judgement.rates, accounts=judgement.accounts
+        )
         if seen is None or seen < since:
             return Claimed(now=now, number=number, again_at=now + _READING_PAUSE)
         if number.tier is not None:
@@ -160,6 +166,8 @@ async def claim(
             await _reserve(connection, taken, known, pace=pace)
         await _write(connection, found, now=now, lease=lease)
         told = await _tell(connection, found, number, now=now)
+        if number.facts.status == UNLISTED and any(item.fate == "held" for item in found):
+            await want_sync(connection, judgement.accounts)
         wanted = _wanted(found)
         await want_records(connection, wanted, at=now)
     return Claimed(

@@ -65,6 +65,8 @@ class Terms:
     lag: timedelta | None
     crms: Sequence[str] = ()
     """In the order in which their values are preferred."""
+    accounts: Sequence[str] = ()
+    """The business's at Meta."""
 
 
 async def evaluate(connection: Connection, wish: Wish, terms: Terms) -> Judged:
@@ -83,7 +85,7 @@ async def evaluate(connection: Connection, wish: Wish, terms: Terms) -> Judged:
                 cause="no_number",
                 advice="give --from, or set CONNECTOR_WHATSAPP__DEFAULT_PHONE_NUMBER_ID",
             )
-        number = await number_standing(connection, number_id, rates=terms.rates)
+        number = await number_standing(connection, number_id, rates=terms.rates, accounts=terms.accounts)
         contact_id, someone = await _someone(connection, wish, terms, number=number_id, now=now)
         known = Known(
             now=now,

@@ -24,7 +24,9 @@ from connector.outbound.personalisation.records import (
     RecordState,
     record_facts,
 )
+from connector.outbound.policies.number_quality import UNLISTED
 from connector.outbound.rules import GateRules
+from connector.outbound.store.account_syncs import synced_at
 from connector.outbound.store.crm_records import records_of, states_of
 from connector.outbound.store.people import lock_people
 from connector.outbound.templates.template import Template
@@ -99,9 +101,12 @@ class Portfolio:
 
 
 async def number_standing(
-    connection: Connection, phone_number_id: str, *, rates: Mapping[str, int]
+    connection: Connection, phone_number_id: str, *, rates: Mapping[str, int], accounts: Collection[str]
 ) -> NumberStanding:
-    """How a number stands. `rates`: messages a second, as set; else as Meta's throughput level says."""
+    """How a number stands. `rates`: messages a second, as set; else as Meta's throughput level says.
+
+    `accounts`: the business's; a number that none of them has is not its own.
+    """
     row = await connection.fetchrow(
         "SELECT n.*, a.asked_at AS synced_at FROM outbound.numbers n LEFT JOIN outbound.account_syncs a "
         "USING (waba_id) WHERE phone_number_id = $1",
@@ -121,7 +126,11 @@ async def number_standing(
     if row is None:
         return NumberStanding(
             business=BusinessNumber(phone_number_id=phone_number_id),
-            facts=NumberFacts(phone_number_id=phone_number_id, status="UNKNOWN"),
+            facts=NumberFacts(
+                phone_number_id=phone_number_id,
+                status=UNLISTED,
+                listed_at=await synced_at(connection, accounts),
+            ),
             per_second=rates.get(phone_number_id, STANDARD_RATE),
             tier=None,
             switches=pressed,

@@ -19,6 +19,8 @@ _HOW = {
 
 def _decide(facts: Facts, *, now: datetime) -> Decision:
     purpose = facts.purpose(now=now)
+    if facts.awaits_category:
+        return PASS
     if purpose == "authentication":
         return PASS
     standing = facts.standing(purpose)

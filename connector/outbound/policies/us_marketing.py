@@ -15,6 +15,8 @@ from connector.outbound.policies.policy import Policy
 
 
 def _decide(facts: Facts, *, now: datetime) -> Decision:
+    if facts.awaits_category:
+        return PASS
     if facts.rules.us_marketing or facts.request.kind != "template" or facts.purpose(now=now) != "marketing":
         return PASS
     if country_of(facts.recipient.phone, facts.recipient.bsuid) != "US":
