@@ -121,7 +121,17 @@ def _show(overview: Overview, advice: Sequence[Advice], *, asks_roles: bool) -> 
     if overview.sinks:
         out.print()
         print_table(
-            ["sink", "waiting", "oldest", "in doubt", "people held", "refused", "blocked by it"],
+            [
+                "sink",
+                "waiting",
+                "oldest",
+                "in doubt",
+                "people held",
+                "refused",
+                "blocked by it",
+                "retried",
+                "last because",
+            ],
             [
                 [
                     item.sink,
@@ -131,6 +141,8 @@ def _show(overview: Overview, advice: Sequence[Advice], *, asks_roles: bool) -> 
                     ", ".join(f"{count} {held}" for held, count in item.held.items()) or 0,
                     sum(refused.contacts + refused.activities for refused in item.refused),
                     item.blocked,
+                    item.retried,
+                    item.setback,
                 ]
                 for item in overview.sinks
             ],

@@ -33,6 +33,7 @@ def advise(overview: Overview, *, now: datetime) -> list[Advice]:
         *_groups(overview),
         *_behind(overview),
         *_sinks(overview, now),
+        *_numbers(overview),
         *_quotas(overview),
         *_letters(overview),
     ]
@@ -113,6 +114,13 @@ def _sinks(overview: Overview, now: datetime) -> Iterator[Advice]:
                 do=f"look at what holds sync-{sink.sink} up (its /readyz); if it works, the backlog shrinks: look again",
                 urgent=False,
             )
+        if sink.retried:
+            yield Advice(
+                what=f"{sink.retried} items do not pass to {sink.sink} and are tried again, the last one because: "
+                f"{sink.setback}",
+                do="mend that; nothing is lost, and they go on by themselves",
+                urgent=False,
+            )
         for item in sink.refused:
             blocked = (
                 f", {sink.blocked} messages are blocked by refused people"
@@ -130,6 +138,15 @@ def _sinks(overview: Overview, now: datetime) -> Iterator[Advice]:
         yield Advice(
             what=f"{parked.count} statuses wait for their message, the oldest since {parked.oldest:%Y-%m-%d}",
             do="their messages were sent before the connector listened; nothing is lost by leaving them",
+            urgent=False,
+        )
+
+
+def _numbers(overview: Overview) -> Iterator[Advice]:
+    for item in overview.numbers_paused:
+        yield Advice(
+            what=f"number {item.phone_number_id} sends nothing until {item.until:%Y-%m-%d %H:%M:%S} UTC: {item.reason}",
+            do="nothing: it goes on by itself; if it comes again, look at the number in WhatsApp Manager",
             urgent=False,
         )
 

@@ -25,7 +25,14 @@ from connector.recovery.letters.acts import letter_states
 from connector.recovery.letters.groups import LetterGroups
 from connector.recovery.letters.listing import latest_letters
 from connector.recovery.log_stages import SINKS, STAGES
-from connector.recovery.status import Parked, SinkStatus, parked_statuses, sink_status
+from connector.recovery.status import (
+    NumberPause,
+    Parked,
+    SinkStatus,
+    number_pauses,
+    parked_statuses,
+    sink_status,
+)
 from connector.settings import Settings
 from connector.state.database import connect, database_errors
 from connector.state.standing import Standing, tables_behind
@@ -74,6 +81,8 @@ class Overview:
     """What operators hold up."""
     behind: Mapping[str, Standing] = field(default_factory=dict)
     """Schema → how its tables stand, for those that are behind the log after a restore."""
+    numbers_paused: Sequence[NumberPause] = ()
+    """Business numbers that WhatsApp lets send nothing for now."""
 
 
 async def look(
@@ -96,6 +105,7 @@ async def look(
         dead_letters=letters,
         paused=state.paused,
         behind=state.behind,
+        numbers_paused=state.numbers_paused,
     )
 
 
@@ -175,6 +185,7 @@ class _State:
     behind: Mapping[str, Standing] = field(default_factory=dict)
     letters: Mapping[str, str] = field(default_factory=dict)
     paused: Sequence[Pressed] = ()
+    numbers_paused: Sequence[NumberPause] = ()
 
 
 async def _ask_database(settings: Settings) -> tuple[Dependency, _State]:
@@ -189,6 +200,7 @@ async def _ask_database(settings: Settings) -> tuple[Dependency, _State]:
                     behind=await tables_behind(connection),
                     letters=await letter_states(connection),
                     paused=await everything_pressed(connection),
+                    numbers_paused=await number_pauses(connection),
                 )
             finally:
                 await connection.close()

@@ -10,6 +10,9 @@ from connector.recovery.retry import Refusals, refusals
 from connector.state.database import Connection
 from connector.sync.backlog import in_doubt, waiting
 
+RETRIED_OFTEN = 5
+"""Times that an item did not pass until it is told of."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SinkStatus:
@@ -28,6 +31,19 @@ class SinkStatus:
     """Messages of people whom the CRM refuses."""
     refused: Sequence[Refusals]
     """What waits for a person."""
+    retried: int = 0
+    """Of those waiting: items that did not pass five times or more; they are tried again."""
+    setback: str = ""
+    """Why the one of them that was tried last did not pass."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NumberPause:
+    """A business number that WhatsApp lets send nothing before `until`."""
+
+    phone_number_id: str
+    reason: str
+    until: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +65,17 @@ async def sink_status(connection: Connection, sink: str) -> SinkStatus:
         f"SELECT count(*) FROM {sink}.contacts c JOIN {sink}.activities a USING (contact_id) "  # noqa: S608
         "WHERE c.held = 'refused' AND c.redirect_to IS NULL AND a.desired_version > a.written_version"
     )
+    retried = await connection.fetchrow(
+        f"""
+        SELECT count(*) AS items, (array_agg(setback ORDER BY not_before DESC))[1] AS setback FROM (
+            SELECT setback, not_before FROM {sink}.activities WHERE desired_version > written_version
+               AND problem IS NULL AND contact_id IS NOT NULL AND held IS NULL AND attempts >= {RETRIED_OFTEN}
+            UNION ALL
+            SELECT setback, not_before FROM {sink}.contacts WHERE desired_version > written_version
+               AND problem IS NULL AND redirect_to IS NULL AND held IS NULL AND attempts >= {RETRIED_OFTEN}) AS often
+        """  # noqa: S608
+    )
+    assert retried is not None
     return SinkStatus(
         sink=sink,
         waiting=items,
@@ -57,7 +84,27 @@ async def sink_status(connection: Connection, sink: str) -> SinkStatus:
         held={row["held"]: row["people"] for row in held},
         blocked=blocked,
         refused=await refusals(connection, sink),
+        retried=retried["items"],
+        setback=retried["setback"] or "",
     )
+
+
+async def number_pauses(connection: Connection) -> list[NumberPause]:
+    """The numbers that rest after an error of theirs or their account's, or after refusals for their rate."""
+    rows = await connection.fetch(
+        "SELECT n.phone_number_id, greatest(n.paused_until, p.closed_until) AS until, "
+        "CASE WHEN n.paused_until > now() THEN n.pause_reason ELSE '' END AS reason "
+        "FROM outbound.numbers n LEFT JOIN outbound.paces p ON p.kind = 'number' AND p.key = n.phone_number_id "
+        "WHERE greatest(n.paused_until, p.closed_until) > now() ORDER BY n.phone_number_id"
+    )
+    return [
+        NumberPause(
+            phone_number_id=row["phone_number_id"],
+            reason=row["reason"] or "WhatsApp refused messages for its rate",
+            until=row["until"],
+        )
+        for row in rows
+    ]
 
 
 async def parked_statuses(connection: Connection) -> Parked:

@@ -21,6 +21,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from connector.crm.personal_data import readable
 from connector.crm.port import Gone, Homeless, Later, Priority, Refused, Unknown, WriteResult, Written
 from connector.errors import Transient
 from connector.state.database import Connection
@@ -89,6 +90,11 @@ class ContactOutcome:
     digest: str
     retry_in: float = 0.0
 
+    @property
+    def setback(self) -> str:
+        """Why it did not pass, for operators."""
+        return _setback(self.result)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActivityOutcome:
@@ -106,6 +112,11 @@ class ActivityOutcome:
     retry_in: float = 0.0
     found_in_doubt: bool = False
     in_doubt: bool = False
+
+    @property
+    def setback(self) -> str:
+        """Why it did not pass, for operators."""
+        return _setback(self.result)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -295,11 +306,12 @@ class Claims:
         again = [outcome for outcome in outcomes if isinstance(outcome.result, Later | Unknown)]
         if again:
             await connection.execute(
-                f"UPDATE {self.schema}.contacts AS t SET attempts = t.attempts + 1, "  # noqa: S608
-                "not_before = now() + make_interval(secs => n.secs) "
-                "FROM unnest($1::uuid[], $2::float8[]) AS n (contact_id, secs) WHERE t.contact_id = n.contact_id",
+                f"UPDATE {self.schema}.contacts AS t SET attempts = t.attempts + 1, setback = n.setback, "  # noqa: S608
+                "not_before = now() + make_interval(secs => n.secs) FROM unnest($1::uuid[], $2::float8[], $3::text[]) "
+                "AS n (contact_id, secs, setback) WHERE t.contact_id = n.contact_id",
                 [outcome.contact_id for outcome in again],
                 [outcome.retry_in for outcome in again],
+                [outcome.setback for outcome in again],
             )
         settled = {outcome.contact_id for outcome in outcomes}
         return [row["contact_id"] for row in locked if row["redirect_to"] and row["contact_id"] in settled]
@@ -418,15 +430,16 @@ class Claims:
         later = [outcome for outcome in outcomes if isinstance(outcome.result, Later | Gone | Homeless)]
         if later:
             await connection.execute(
-                f"UPDATE {self.schema}.activities AS t SET attempts = t.attempts + 1, "  # noqa: S608
+                f"UPDATE {self.schema}.activities AS t SET attempts = t.attempts + 1, setback = n.setback, "  # noqa: S608
                 "intent_at = CASE WHEN n.in_doubt THEN t.intent_at END, "
                 "lookups = CASE WHEN n.in_doubt THEN t.lookups ELSE 0 END, "
                 "not_before = now() + make_interval(secs => n.secs) "
-                "FROM unnest($1::text[], $2::float8[], $3::boolean[]) AS n (wamid, secs, in_doubt) "
-                "WHERE t.wamid = n.wamid",
+                "FROM unnest($1::text[], $2::float8[], $3::boolean[], $4::text[]) "
+                "AS n (wamid, secs, in_doubt, setback) WHERE t.wamid = n.wamid",
                 [outcome.wamid for outcome in later],
                 [outcome.retry_in for outcome in later],
                 [outcome.in_doubt for outcome in later],
+                [outcome.setback for outcome in later],
             )
         unknown = [outcome for outcome in outcomes if isinstance(outcome.result, Unknown)]
         if unknown:  # looked up in vain: still in doubt
@@ -511,6 +524,10 @@ class Claims:
             "problem = NULL, waiting_since = coalesce(waiting_since, now()) WHERE contact_id = ANY($1::uuid[])",
             doubted,
         )
+
+
+def _setback(result: WriteResult) -> str:
+    return "" if isinstance(result, Written) else readable(result.reason)
 
 
 def due(column: str, *, furthest: str = str(2 * LONGEST_RETRY)) -> str:

@@ -11,7 +11,7 @@ from connector.recovery.advice import Advice, advise
 from connector.recovery.letters.groups import LetterGroup, LetterGroups
 from connector.recovery.overview import Dependency, Overview, Role
 from connector.recovery.retry import Refusals
-from connector.recovery.status import Parked, SinkStatus
+from connector.recovery.status import NumberPause, Parked, SinkStatus
 from connector.state.switches import Pressed
 from connector.streams.lag import GroupLag
 from connector.telemetry.reading import Reading
@@ -95,6 +95,14 @@ def _refused(overview: Overview) -> Overview:
     return replace(overview, sinks=[replace(SINK, blocked=4, refused=[refused])])
 
 
+def _retried(overview: Overview) -> Overview:
+    return replace(overview, sinks=[replace(SINK, waiting=3, retried=3, setback="UNABLE_TO_LOCK_ROW")])
+
+
+def _number_paused(overview: Overview) -> Overview:
+    return replace(overview, numbers_paused=[NumberPause(phone_number_id="1000", reason="131031", until=NOW)])
+
+
 def _dead(overview: Overview) -> Overview:
     return replace(overview, dead_letters=LetterGroups(since=NOW, complete=True, groups=(LETTERS,)))
 
@@ -143,6 +151,16 @@ def _parked(overview: Overview) -> Overview:
             "connector state retry --sink hubspot --cause hubspot_validation_error",
             False,
             id="refused",
+        ),
+        pytest.param(
+            _retried, "3 items do not pass to hubspot", "they go on by themselves", False, id="retried"
+        ),
+        pytest.param(
+            _number_paused,
+            "number 1000 sends nothing until 2026-03-01 12:00:00 UTC: 131031",
+            "by itself",
+            False,
+            id="number-paused",
         ),
         pytest.param(
             _dead,
