@@ -39,8 +39,8 @@ def _broken(figures: Sequence[Figure]) -> list[str]:
 
 
 async def test_roles_are_killed_under_load(world: World) -> None:
-    """Each role is killed and works again; nothing is lost or doubled."""
-    assert _broken(await row_killed_roles.play(world, kills=4, per_second=60, settle=60)) == []
+    """Each role is killed twice and works again; nothing is lost or doubled."""
+    assert _broken(await row_killed_roles.play(world, kills=8, per_second=60, settle=60)) == []
 
 
 async def test_every_webhook_comes_four_times_on_two_replicas(world: World) -> None:
