@@ -170,7 +170,9 @@ class Claims:
         order = "waiting_since" if by_age else "priority, fresh_at DESC"
         best = "min(waiting_since)" if by_age else "min(priority), max(fresh_at) DESC"
         schema = self.schema
-        candidates = await connection.fetch(
+        # Claims skip rows that others hold, so that a row is locked and looked at by today's values in one statement;
+        # its messages are read by a later one, whose snapshot has what the row's last holder committed.
+        rows = await connection.fetch(
             f"""
             WITH waiting AS (
                 (SELECT contact_id, a.priority, a.fresh_at, a.waiting_since
@@ -188,58 +190,54 @@ class Claims:
                     AND {due("not_before")} AND {due("lease_until", furthest="$4")} AND held IS NULL AND priority <= $3
                   ORDER BY {order} LIMIT $1)
             )
-            SELECT contact_id FROM waiting GROUP BY contact_id ORDER BY {best} LIMIT $1
+            SELECT contact_id, facts, desired_version, record_id, shared, written_digest, attempts, priority,
+                   desired_version > written_version AND problem IS NULL AND {due("not_before")} AS ahead,
+                   lease_until > now() AS too_long
+              FROM {schema}.contacts
+             WHERE contact_id = ANY(ARRAY(SELECT contact_id FROM waiting GROUP BY contact_id ORDER BY {best} LIMIT $1))
+               AND {due("lease_until", furthest="$4")} AND redirect_to IS NULL AND held IS NULL
+             ORDER BY contact_id FOR UPDATE SKIP LOCKED
             """,  # noqa: S608 - schema and order are ours
             limit,
             doubt_wait,
             lowest,
             self.longest_lease,
         )
-        if not candidates:
+        if not rows:
             return Claim(contacts=(), activities=())
-        rows = await connection.fetch(
-            f"""
-            SELECT contact_id, facts, desired_version, record_id, shared, written_digest, attempts, priority,
-                   desired_version > written_version AND problem IS NULL AND {due("not_before")} AS ahead,
-                   lease_until > now() AS too_long
-              FROM {schema}.contacts
-             WHERE contact_id = ANY($1::uuid[]) AND {due("lease_until", furthest="$2")} AND redirect_to IS NULL
-               AND held IS NULL
-             ORDER BY contact_id FOR UPDATE SKIP LOCKED
-            """,  # noqa: S608
-            [row["contact_id"] for row in candidates],
-            self.longest_lease,
-        )
-        contacts = [row for row in rows if not row["too_long"]]
+        contacts = {row["contact_id"]: row for row in rows if not row["too_long"]}
         await self.cut_leases(connection, [row["contact_id"] for row in rows if row["too_long"]])
-        activities = await connection.fetch(
+        # Lease only what is really claimed, or the others wait for a lease that nobody works under.
+        claimed = await connection.fetch(
             f"""
-            SELECT wamid, contact_id, facts, desired_version, record_id, on_record_id, written_digest,
-                   intent_at IS NOT NULL AND record_id IS NULL AS in_doubt, lookups, attempts, priority
-              FROM {schema}.activities
-             WHERE contact_id = ANY($1::uuid[]) AND desired_version > written_version AND problem IS NULL
-               AND {due("not_before")}
-               AND {_doubt_is_due("intent_at", wait="$3")}
-             ORDER BY {order} LIMIT $2
+            WITH waiting AS MATERIALIZED (
+                SELECT wamid, contact_id, facts, desired_version, record_id, on_record_id, written_digest,
+                       intent_at IS NOT NULL AND record_id IS NULL AS in_doubt, lookups, attempts, priority,
+                       fresh_at, waiting_since
+                  FROM {schema}.activities
+                 WHERE contact_id = ANY($1::uuid[]) AND desired_version > written_version AND problem IS NULL
+                   AND {due("not_before")}
+                   AND {_doubt_is_due("intent_at", wait="$3")}
+                 ORDER BY {order} LIMIT $2
+            ), leased AS (
+                UPDATE {schema}.contacts SET lease_until = now() + make_interval(secs => $4), intent = record_id IS NULL
+                 WHERE contact_id = ANY($1::uuid[])
+                   AND (contact_id = ANY($5::uuid[]) OR contact_id IN (SELECT contact_id FROM waiting))
+                RETURNING contact_id, lease_until
+            )
+            SELECT * FROM leased LEFT JOIN waiting USING (contact_id) ORDER BY {order}
             """,  # noqa: S608
-            [row["contact_id"] for row in contacts],
+            list(contacts),
             limit,
             doubt_wait,
-        )
-        busy = {row["contact_id"] for row in activities}
-        # Lease only what is really claimed, or the others wait for a lease that nobody works under.
-        leased = [row for row in contacts if row["ahead"] or row["contact_id"] in busy]
-        until = await connection.fetchval(
-            f"WITH leased AS (UPDATE {schema}.contacts SET lease_until = now() + make_interval(secs => $2), "  # noqa: S608
-            "intent = record_id IS NULL WHERE contact_id = ANY($1::uuid[]) RETURNING lease_until) "
-            "SELECT max(lease_until) FROM leased",
-            [row["contact_id"] for row in leased],
             lease,
+            [name for name, row in contacts.items() if row["ahead"]],
         )
+        leased = {row["contact_id"] for row in claimed}
         return Claim(
-            contacts=[_claimed_contact(row) for row in leased],
-            activities=[_claimed_activity(row) for row in activities],
-            leased_until=until,
+            contacts=[_claimed_contact(row) for name, row in contacts.items() if name in leased],
+            activities=[_claimed_activity(row) for row in claimed if row["wamid"] is not None],
+            leased_until=claimed[0]["lease_until"] if claimed else None,
         )
 
     async def cut_leases(self, connection: Connection, contacts: Sequence[UUID]) -> None:
@@ -397,7 +395,8 @@ class Claims:
         leased = set(ends.all)
         if {row["lease_until"] for row in locked if row["contact_id"] in leased} != {ends.leased_until}:
             raise Transient("The lease on the claimed contacts ended; what was written is looked up again.")
-        await self._doubt_from_now(connection, lost)
+        if lost:
+            await self._doubt_from_now(connection, lost)
         written = [(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Written)]
         if written:
             # A create found after its answer was lost may say less than the desired version: it stays ahead.

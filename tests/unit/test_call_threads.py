@@ -21,6 +21,17 @@ async def test_a_call_answers_or_fails_as_its_work_does() -> None:
         await threads.run(fail, timeout=10)
 
 
+async def test_a_thread_that_a_call_has_left_takes_the_next() -> None:
+    """Calls one after the other need few threads, and none is left when the client closes."""
+    threads = CallThreads("reused")
+    workers = {await threads.run(threading.current_thread, timeout=10) for _ in range(50)}
+    assert len(workers) < 10
+    threads.close()
+    async with asyncio.timeout(10):
+        while any(worker.is_alive() for worker in workers):
+            await asyncio.sleep(0)
+
+
 async def test_calls_that_never_end_take_no_place_of_others() -> None:
     """Others go out while answers trickle in; beyond a limit nothing more is begun, and their end clears the way."""
     threads, ended = CallThreads("CRM"), threading.Event()

@@ -71,6 +71,7 @@ class HubSpotClient:
 
     async def close(self) -> None:
         """Let the connections go; a call under way ends by its own timeout."""
+        self._threads.close()
         self._api.rest_client.pool_manager.clear()
 
     def path(self, family: str, rest: str) -> str:

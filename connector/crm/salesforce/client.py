@@ -16,8 +16,6 @@ from typing import Any
 
 import requests
 import urllib3
-from simple_salesforce import Salesforce
-from simple_salesforce.exceptions import SalesforceError, SalesforceExpiredSession
 
 from connector.crm.call_threads import CallThreads
 from connector.crm.port import NOW, Terms
@@ -25,6 +23,7 @@ from connector.crm.quota import News, Quota, Slot, Unlimited
 from connector.crm.salesforce.failures import call_failure
 from connector.crm.salesforce.login import Grant, Login
 from connector.crm.salesforce.quota import NO_BUCKET, read_news
+from connector.crm.salesforce.sdk import Salesforce, SalesforceError, SalesforceExpiredSession
 from connector.crm.salesforce.transport import CONNECT_TIMEOUT, open_session
 from connector.errors import Terminal, Transient, Uncertain
 from connector.settings import SalesforceSettings
@@ -84,6 +83,7 @@ class SalesforceClient:
 
     async def close(self) -> None:
         """Let the connections go; a call under way ends by its own timeout."""
+        self._threads.close()
         self._session.close()
 
     async def call(

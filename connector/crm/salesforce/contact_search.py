@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
-from simple_salesforce.format import format_soql
 
 from connector.crm.personal_data import readable
 from connector.crm.phone_hits import attribute, tail, written_forms
@@ -27,6 +26,7 @@ from connector.crm.salesforce.failures import SalesforceRefusal, SetupLacking
 from connector.crm.salesforce.ids import bare
 from connector.crm.salesforce.queries import select, select_in
 from connector.crm.salesforce.schema import CONTACT_KEY
+from connector.crm.salesforce.sdk import format_soql
 from connector.crm.salesforce.successors import object_of
 from connector.crm.times import read_time
 

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote_plus
 
-from simple_salesforce.format import format_soql
-
 from connector.crm.salesforce.client import SalesforceClient
+from connector.crm.salesforce.sdk import format_soql
 from connector.errors import Transient
 
 _LONGEST_LIST = 12_000

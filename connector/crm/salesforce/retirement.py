@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simple_salesforce.format import format_soql
-
 from connector.crm.port import ContactUpsert, Retired
 from connector.crm.salesforce.client import SalesforceClient
 from connector.crm.salesforce.contacts import People, first_values, person_values
 from connector.crm.salesforce.failures import Kind, row_failure
 from connector.crm.salesforce.queries import select
 from connector.crm.salesforce.schema import PERSON_FIELDS
+from connector.crm.salesforce.sdk import format_soql
 from connector.crm.salesforce.successors import object_of
 from connector.errors import Terminal, Transient, Uncertain
 
