@@ -29,8 +29,10 @@ from connector.outbound.consent.acts import act_of_crm, act_of_given
 from connector.outbound.consent.ledger import Act
 from connector.outbound.due import announce_due
 from connector.outbound.numbers import OwnNumber, sending_number
+from connector.outbound.personalisation.records import RecordPlace
 from connector.outbound.recipients import names_of, sought
 from connector.outbound.store import SCHEMA
+from connector.outbound.store.erasures import drop_read, note_erased
 from connector.outbound.store.numbers import load_numbers
 from connector.outbound.store.people import lock_people
 from connector.outbound.store.recipients import UNKNOWN, Found, look_up
@@ -69,6 +71,7 @@ class _Batch:
     requests: list[tuple[SendRequested, Record]] = field(default_factory=list)
     acts: list[tuple[Recipient, Act, TriggerEvent, Record]] = field(default_factory=list)
     switches: list[SendsSwitched] = field(default_factory=list)
+    changed: list[CrmContactChanged] = field(default_factory=list)
 
 
 class AdmissionStage:
@@ -99,6 +102,7 @@ class AdmissionStage:
         batch, outcomes = _read(records)
         async with transaction(self._pool) as connection:
             await switch(connection, batch.switches)
+            await _forget(connection, batch.changed)
             changed = await self._hear(connection, batch)
             unknown = await self._admit(connection, [request for request, _ in batch.requests], batch)
             await store_offsets(connection, schema=SCHEMA, offsets=records)
@@ -242,11 +246,29 @@ def _read(records: Sequence[Record]) -> tuple[_Batch, list[Outcome]]:
         elif isinstance(event, SendsSwitched):
             batch.switches.append(event)
         elif isinstance(event, CrmContactChanged):
+            if event.change != "property":
+                batch.changed.append(event)
             by_api = event.change_source.startswith(_BY_API)
             act = act_of_crm(event, ours=(event.change_source,) if by_api else ())
             if act is not None:
                 batch.acts.append((_record_of(event), act, event, record))
     return batch, outcomes
+
+
+async def _forget(connection: Connection, changed: Sequence[CrmContactChanged]) -> None:
+    """A record was erased, deleted or merged: before the sends of the batch, which may be to that person."""
+    erased = [
+        (RecordPlace(event.crm, event.record_id), event.at) for event in changed if event.change == "erased"
+    ]
+    await note_erased(connection, erased)
+    await drop_read(
+        connection,
+        {
+            RecordPlace(event.crm, record_id)
+            for event in changed
+            for record_id in (event.record_id, *event.merged_ids)
+        },
+    )
 
 
 def _record_of(event: CrmContactChanged) -> Recipient:

@@ -171,6 +171,8 @@ def _words(template: Template, parameters: Mapping[str, Any], category: str) -> 
 def _obstacle(send: Send, someone: Someone | None) -> Obstacle:
     if send.obstacle:
         return send.obstacle  # type: ignore[return-value]  # the table holds what the admission wrote
+    if someone is not None and someone.erased:
+        return "erased"
     if someone is not None and send.phone in someone.lost_phones and send.phone != someone.phone:
         return "phone_moved"
     return ""

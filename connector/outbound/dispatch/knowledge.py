@@ -28,6 +28,7 @@ from connector.outbound.policies.number_quality import UNLISTED
 from connector.outbound.rules import GateRules
 from connector.outbound.store.account_syncs import synced_at
 from connector.outbound.store.crm_records import records_of, states_of
+from connector.outbound.store.erasures import erased_among
 from connector.outbound.store.people import lock_people
 from connector.outbound.templates.template import Template
 from connector.state.database import Connection
@@ -88,6 +89,8 @@ class Someone:
     consent: dict[ConsentPurpose, Standing] = field(default_factory=dict)
     recent: list[PastSend] = field(default_factory=list)
     pair: PairState | None = None
+    erased: bool = False
+    """A CRM erased their record for privacy."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -177,6 +180,8 @@ async def know_people(
     ids = sorted(people)
     known = {person: Someone(person_id=person) for person in ids}
     await _identity(connection, known, ids)
+    for person in await erased_among(connection, ids):
+        known[person].erased = True
     for row in await connection.fetch(
         "SELECT p.person_id, max(w.last_inbound_at) AS at FROM outbound.people p JOIN outbound.windows w "
         "USING (contact_id) WHERE p.person_id = ANY($1::uuid[]) AND w.phone_number_id = $2 GROUP BY p.person_id",

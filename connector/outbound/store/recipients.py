@@ -10,6 +10,7 @@ from uuid import UUID
 from connector.identity.directory import Alias
 from connector.outbound.facts import Obstacle
 from connector.outbound.recipients import CrmRecord, RecordPerson, Sought
+from connector.outbound.store.erasures import erased_records
 from connector.state.database import Connection
 
 _ALIASES = """
@@ -97,6 +98,8 @@ async def _records(connection: Connection, wanted: Iterable[CrmRecord]) -> dict[
             found[ids[row["record_id"]]] = (
                 Found(obstacle=erased) if erased else Found(contact_id=row["contact_id"])
             )
+        for record_id in await erased_records(connection, crm, ids):
+            found[ids[record_id]] = Found(obstacle="erased")
     return found
 
 
