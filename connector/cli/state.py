@@ -109,7 +109,7 @@ def prune(
 ) -> None:
     """Forget rows that nothing asks for any more, in short transactions beside running roles. Repeating is harmless.
 
-    Messages that a CRM has are kept at least as long as the log keeps them; consent and sends are always kept.
+    Messages that a CRM has, and sends, are kept at least as long as the log keeps them; consent is always kept.
     """
     from connector.settings import load_settings
 

@@ -25,6 +25,7 @@ from connector.roles.parts import run_parts
 from connector.roles.tables import OUTBOUND
 from connector.settings import Settings
 from connector.state.database import close_pool, open_pool
+from connector.state.pruning import tend_pruning
 from connector.streams.completeness import Completeness
 from connector.streams.harness import run_stage
 from connector.streams.pauses import Pauses
@@ -139,6 +140,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
                     crms=list(crms.accounts),
                     stop=stop,
                 ),
+                tend_pruning(pool, schema=OUTBOUND.schema, days=settings.database.keep_days, stop=stop),
                 run_relay(pool, stage=STAGE, sender=producer, wake=queued, stop=stop, health=relaying),
                 serve_health(
                     settings.health,

@@ -4,7 +4,8 @@ A walk along each table's key in short transactions: a few thousand keys are loo
 deleted, rows that somebody holds are passed over until the next walk. So nothing waits for it, and it locks nothing
 for long; no index serves it alone. Off by default (`CONNECTOR_DATABASE__KEEP_DAYS`).
 
-What people said about consent and what was sent to whom is never forgotten here.
+What people said about consent is never forgotten here, nor a send that has no end yet. One that has is kept for as long
+as the log may bring its request again: until then its row is what keeps it from being sent twice.
 """
 
 from __future__ import annotations
@@ -106,6 +107,37 @@ def rules_of(schema: str) -> tuple[PruneRule, ...]:
             ),
             PruneRule(
                 schema=schema, table="adoptions", key="contact_id", key_type="uuid", old="at < {cutoff}"
+            ),
+        )
+    if schema == "outbound":
+        return (
+            # A verdict is part of its send. What a workflow or the log is still to be told of stays.
+            PruneRule(
+                schema=schema,
+                table="sends",
+                key="send_id",
+                key_type="text",
+                old="greatest(created_at, attempted_at, settled_at) < {cutoff} "
+                "AND state IN ('delivered', 'read', 'failed', 'blocked', 'expired') "
+                "AND (outcome_due_at IS NULL OR outcome_told_at IS NOT NULL) AND (wamid IS NULL OR message_told)",
+                at_least=LOG_DAYS,
+            ),
+            PruneRule(
+                schema=schema,
+                table="triggers",
+                key="trigger_id",
+                key_type="text",
+                old="received_at < {cutoff} AND NOT EXISTS (SELECT 1 FROM outbound.sends s "
+                "WHERE s.trigger_id = triggers.trigger_id)",
+                at_least=LOG_DAYS,
+            ),
+            PruneRule(
+                schema=schema,
+                table="rejections",
+                key="event_id",
+                key_type="text",
+                old="at < {cutoff}",
+                at_least=LOG_DAYS,
             ),
         )
     return ()

@@ -94,3 +94,40 @@ def test_the_command_says_what_would_go(database_url: str, monkeypatch: pytest.M
     rules = [rule for tables in ALL_TABLES for rule in rules_of(tables.schema)]
     assert [row["table"] for row in told["tables"]] == [rule.name for rule in rules]
     assert {row["kept_days"] for row in told["tables"]} == {90, LOG_DAYS}
+
+
+async def test_sends_go_when_they_have_ended_and_the_log_cannot_bring_them_again(pool: asyncpg.Pool) -> None:
+    """What has no end, is young, or is still to be told stays, and so does the request of any of them."""
+    sends = [
+        # send, state, age in days, outcome due, message told
+        ("read", "read", LOG_DAYS + 1, False, True),
+        ("blocked", "blocked", LOG_DAYS + 1, False, True),
+        ("young", "read", LOG_DAYS - 1, False, True),
+        ("unknown", "unknown", LOG_DAYS + 1, False, True),
+        ("queued", "queued", LOG_DAYS + 1, False, True),
+        ("workflow-waits", "failed", LOG_DAYS + 1, True, True),
+        ("untold", "delivered", LOG_DAYS + 1, False, False),
+    ]
+    await pool.executemany(
+        "INSERT INTO outbound.sends (send_id, trigger_id, state, created_at, admitted_at, settled_at, outcome_due_at, "
+        "message_told, wamid) VALUES ($1, 't-' || $1, $2, now() - make_interval(days => $3), now(), "
+        "now() - make_interval(days => $3), CASE WHEN $4 THEN now() END, $5, $1)",
+        sends,
+    )
+    await pool.executemany(
+        "INSERT INTO outbound.triggers VALUES ($1, '', 'api', 'c', 'offer', 1, now() - make_interval(days => $2))",
+        [(f"t-{name}", LOG_DAYS + 1) for name, *_ in sends],
+    )
+    await pool.execute(
+        "INSERT INTO outbound.consent_acts (act_id, contact_id, purpose, register, state, at, by_person, resumes, source, "
+        "evidence) VALUES ('a', gen_random_uuid(), 'marketing', 'denied', 'denied', now() - interval '9 years', true, "
+        "false, 'whatsapp', 'STOP')"
+    )
+    gone = await prune(pool, rules_of("outbound"), days=60)
+    assert gone == {"outbound.sends": 2, "outbound.triggers": 2, "outbound.rejections": 0}
+    left = {row["send_id"] for row in await pool.fetch("SELECT send_id FROM outbound.sends")}
+    assert left == {"young", "unknown", "queued", "workflow-waits", "untold"}
+    assert {row["trigger_id"] for row in await pool.fetch("SELECT trigger_id FROM outbound.triggers")} == {
+        f"t-{name}" for name in left
+    }
+    assert await pool.fetchval("SELECT count(*) FROM outbound.consent_acts") == 1
