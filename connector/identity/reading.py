@@ -27,7 +27,7 @@ from connector.whatsapp import people
 from connector.whatsapp.history import THREAD, is_past_message, read_past_message
 from connector.whatsapp.lenient import as_object, as_text
 from connector.whatsapp.messages import MessageParts, read_message
-from connector.whatsapp.numbers import e164
+from connector.whatsapp.numbers import e164, lookup_variants
 from connector.whatsapp.statuses import StatusParts, read_status
 from connector.whatsapp.system import IdentityChange, read_identity_change
 from connector.whatsapp.text import NAME_LIMIT, identifier, storable_json
@@ -80,7 +80,8 @@ class MessageReading:
         """Everything that the message shows or names, to be locked before a rule looks at it."""
         if self.change is not None:
             return self.change.aliases
-        return tuple(alias for alias in (bsuid_alias(self.person), phone_alias(self.person)) if alias)
+        shown = tuple(alias for alias in (bsuid_alias(self.person), phone_alias(self.person)) if alias)
+        return (*shown, *_other_forms(self.person))
 
     @property
     def sighting(self) -> Sighting:
@@ -90,6 +91,7 @@ class MessageReading:
             at=self.facts.at,
             bsuid=bsuid_alias(self.person),
             phone=phone_alias(self.person),
+            other_forms=_other_forms(self.person),
         )
 
     def event(self, contact_id: UUID) -> Message | MessageEdited | MessageRevoked | MessageReacted:
@@ -183,6 +185,10 @@ def bsuid_alias(person: Person) -> Alias | None:
 def phone_alias(person: Person) -> Alias | None:
     """The phone that an event showed, as an alias: the wa_id, never its E.164 or a variant."""
     return Alias("phone", person.wa_id) if person.wa_id else None
+
+
+def _other_forms(person: Person) -> tuple[Alias, ...]:
+    return tuple(Alias("phone", form) for form in lookup_variants(person.wa_id)[1:]) if person.wa_id else ()
 
 
 def inquiry(wamid: str, person: Person, at: datetime) -> Inquiry:

@@ -3,6 +3,7 @@
 * A BSUID decides. A phone-only contact is claimed by the first BSUID that shows its phone.
 * Two BSUIDs become one person only when Meta says so (`changed`).
 * A phone shown with another BSUID moves to it when that is news; messages stay with who wrote them.
+* A phone is looked for in every form under which it may be on file, where only a phone is known of its holder.
 * Statuses and recorded messages create and move nothing.
 
 Facts come late, twice and out of order, and a rebuild reads partitions side by side. So every rule compares
@@ -36,6 +37,8 @@ class Sighting:
     at: datetime
     bsuid: Alias | None = None
     phone: Alias | None = None
+    other_forms: tuple[Alias, ...] = ()
+    """Under which the same phone may be on file: a Brazilian mobile with or without its ninth digit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,9 +186,15 @@ def sighted(directory: Directory, sighting: Sighting) -> Ruling:
     bsuid, phone, at = sighting.bsuid, sighting.phone, sighting.at
     if bsuid is None:
         assert phone is not None, "a sighting shows a BSUID or a phone"
-        contact_id = directory.holder_at(phone, at) or directory.create(phone, at)
+        contact_id = (
+            directory.holder_at(phone, at)
+            or _under_another_form(directory, sighting)
+            or directory.create(phone, at)
+        )
     else:
         known_id = directory.holder(bsuid)
+        if directory.holder_at(phone, at) is None:
+            _under_another_form(directory, sighting)
         contact_id = known_id or _claimed(directory, bsuid, phone, at) or directory.create(bsuid, at)
         if phone is not None:
             _phone_shown(directory, contact_id, phone, at, findings)
@@ -300,6 +309,22 @@ def _claimed(directory: Directory, bsuid: Alias, phone: Alias | None, at: dateti
         return None
     directory.assign(bsuid, holder_id, at)
     return holder_id
+
+
+def _under_another_form(directory: Directory, sighting: Sighting) -> UUID | None:
+    """Somebody known by phones only, who is on file under another form of this one: from now on under this one, too.
+
+    A business types a number as it is dialled, WhatsApp shows it as it was registered. Who is known by a BSUID is left
+    alone: that both are one person is not certain enough to say it of two people whom WhatsApp tells apart.
+    """
+    if sighting.phone is None:
+        return None
+    for form in sighting.other_forms:
+        holder_id = directory.holder_at(form, sighting.at)
+        if holder_id is not None and not directory.has_bsuid(holder_id):
+            directory.assign(sighting.phone, holder_id, sighting.at)
+            return holder_id
+    return None
 
 
 def _phone_shown(

@@ -97,6 +97,33 @@ async def test_who_is_known_in_another_form_of_the_number_is_nobody_new(database
         assert await _announced(pool) == []
 
 
+@pytest.mark.parametrize("user", ["", "BR.1"], ids=["shows a phone", "shows a BSUID as well"])
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("+5511987654321", "551187654321"),
+        ("+551187654321", "5511987654321"),
+        ("+525512345678", "5215512345678"),
+    ],
+    ids=["without the ninth digit", "with it", "with Mexico's 1"],
+)
+async def test_who_was_introduced_by_another_form_of_their_number_is_that_person_when_they_write(
+    database_url: str, user: str, typed: str, shown: str
+) -> None:
+    """One contact, which has both forms from then on: nobody is made, nobody is merged."""
+    async with _pool(database_url) as pool:
+        shows: dict[str, Any] = {"from_": shown} | ({"from_user_id": user} if user else {})
+        await IntroductionStage(pool).handle([_trigger(_introduced(phone=typed))])
+        await RouteStage(pool).handle([text("wamid.1", **shows)])
+        async with pool.acquire() as connection:
+            rows = await connection.fetch("SELECT value, contact_id FROM identity.aliases")
+            wrote = await connection.fetchval("SELECT contact_id FROM identity.messages")
+        assert {row["value"] for row in rows} == {typed[1:], shown, user} - {""}
+        assert {row["contact_id"] for row in rows} == {wrote}
+        assert wrote == contact_id_for(Alias("phone", typed[1:]), made=0)
+        assert not [event for event in await _announced(pool) if isinstance(event, ContactMerged)]
+
+
 async def test_what_is_no_introduction_is_left_to_the_outbound_role(database_url: str) -> None:
     """Requests, and bytes that nobody can read, are passed over."""
     async with _pool(database_url) as pool:

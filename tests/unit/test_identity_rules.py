@@ -71,6 +71,47 @@ def test_a_contact_id_is_made_of_the_first_alias() -> None:
     assert contact_id_for(bsuid("x"), made=0) != contact_id_for(phone("x"), made=0)
 
 
+def see_form(directory: Directory, second: int, user: str, number: str, other: str) -> Ruling:
+    """A phone that may be on file under another form as well."""
+    return sighted(
+        directory,
+        Sighting(
+            event_id=f"e{second}",
+            at=at(second),
+            bsuid=bsuid(user) if user else None,
+            phone=phone(number),
+            other_forms=(phone(other),),
+        ),
+    )
+
+
+def test_who_is_known_under_another_form_of_a_phone_is_found() -> None:
+    """A contact of whom only a phone is known, whether the person shows a BSUID by now or not."""
+    for user in ("", "BR.1"):
+        directory = Directory()
+        first = see(directory, 1, number="5511987654321").contact_id
+        assert see_form(directory, 2, user, "551187654321", "5511987654321").contact_id == first
+        assert directory.holder(phone("551187654321")) == directory.holder(phone("5511987654321")) == first
+
+
+def test_a_person_who_is_known_takes_over_who_was_introduced_under_another_form() -> None:
+    """As with the very same form: the phone-only contact becomes theirs."""
+    directory = Directory()
+    known_id = see(directory, 1, "BR.1").contact_id
+    introduced_id = see(directory, 2, number="5511987654321").contact_id
+    ruling = see_form(directory, 3, "BR.1", "551187654321", "5511987654321")
+    assert ruling.contact_id == known_id
+    assert [(merge.winner_id, merge.loser_id) for merge in ruling.merges] == [(known_id, introduced_id)]
+
+
+def test_people_whom_whatsapp_tells_apart_stay_two_under_two_forms_of_a_number() -> None:
+    """Nobody says that two BSUIDs are one person but Meta and the CRM."""
+    directory = Directory()
+    first = see(directory, 1, "BR.1", "5511987654321").contact_id
+    ruling = see_form(directory, 2, "BR.2", "551187654321", "5511987654321")
+    assert (ruling.contact_id != first, ruling.merges, ruling.losses) == (True, (), ())
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
