@@ -4,6 +4,7 @@ import pytest
 from sandbox_portal import OBJECTS, Client, portal
 
 from connector.sandbox.hubspot import PERSON_TOKEN
+from connector.sandbox.hubspot.config import AppToken
 
 READ = {"inputs": [{"id": "1"}]}
 
@@ -161,3 +162,12 @@ async def test_an_account_that_buys_calls_goes_on_at_once() -> None:
         assert len(hubspot.sandbox.portal.contacts) == 1
         refused = await hubspot.http.post("/_sandbox/limits", json={"portal_id": 5})
         assert (refused.status_code, "portal_id: no limit" in refused.text) == (400, True)
+
+
+async def test_a_token_is_told_with_its_scopes() -> None:
+    """What the private apps page calls access-token-info: the portal, the app, and what the token may do."""
+    path = "/oauth/v2/private-apps/get/access-token-info"
+    async with portal(tokens=[AppToken(token="t", app_id="7", scopes=frozenset({"a", "b"}))]) as hubspot:
+        told = (await hubspot.post(path, {"tokenKey": "t"}, token="t")).json()
+        assert (told["hubId"], told["appId"], told["scopes"]) == (24_680_135, 7, ["a", "b"])
+        assert (await hubspot.post(path, {"tokenKey": "u"}, token="t")).status_code == 400

@@ -598,3 +598,14 @@ async def test_a_recategorised_template_is_announced(world: World) -> None:
     (change,) = world.posts[0]["entry"][0]["changes"]
     assert change["field"] == "template_category_update"
     assert (change["value"]["previous_category"], change["value"]["new_category"]) == ("UTILITY", "MARKETING")
+
+
+async def test_a_token_is_told_with_its_permissions_and_its_end(make: Callable[..., World]) -> None:
+    """`debug_token` answers 200 for any token: of one that is not known it says that it is not valid."""
+    world = make(token_expires_at=1_800_000_000)
+    known = (await world.graph("debug_token", input_token=ACCESS_TOKEN)).json()["data"]
+    assert (known["is_valid"], known["expires_at"]) == (True, 1_800_000_000)
+    assert known["scopes"] == ["whatsapp_business_management", "whatsapp_business_messaging"]
+    unknown = await world.graph("debug_token", input_token="another")
+    assert (unknown.status_code, unknown.json()["data"]["is_valid"]) == (200, False)
+    assert (await world.graph("debug_token")).json()["error"]["code"] == 100

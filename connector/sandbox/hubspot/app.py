@@ -15,6 +15,7 @@ from connector.sandbox.hubspot.endpoints import (
     properties,
     records,
     schemas,
+    tokens,
 )
 from connector.sandbox.hubspot.errors import (
     CORRELATION_ID,
@@ -39,6 +40,7 @@ ROUTES = (
     *schemas.ROUTES,
     *account.ROUTES,
     *callbacks.ROUTES,
+    *tokens.ROUTES,
 )
 
 
@@ -134,7 +136,7 @@ class HubSpotApp:
             if match is None:
                 continue
             params = match.groupdict()
-            if params.pop("version") != self._config.api_version:
+            if params.pop("version", self._config.api_version) != self._config.api_version:
                 return None
             for name in ("type", "to_type"):
                 if name in params:

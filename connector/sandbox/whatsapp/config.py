@@ -53,6 +53,10 @@ class WhatsAppConfig(BaseModel):
 
     api_version: Annotated[str, Field(pattern=r"^v\d+\.\d$")] = API_VERSION
     access_tokens: tuple[str, ...] = (ACCESS_TOKEN,)
+    token_scopes: frozenset[str] = frozenset({"whatsapp_business_management", "whatsapp_business_messaging"})
+    """Permissions of the tokens, as `debug_token` tells them. They are told, not enforced."""
+    token_expires_at: Annotated[int, Field(ge=0)] = 0
+    """When the tokens end, seconds since the epoch; 0: never, as those of system users made to last."""
     app_secret: str = APP_SECRET
     """Signs the webhooks."""
     numbers: Annotated[tuple[Number, ...], Field(min_length=1)] = (Number(),)

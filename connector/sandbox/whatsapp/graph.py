@@ -7,6 +7,7 @@
 | `GET /{version}/{WABA id}`, `GET /{version}/{WABA id}/phone_numbers` | business-management-api/manage-phone-numbers |
 | `GET /{version}/{WABA id}/message_templates` | business-management-api/message-templates |
 | `GET|POST|DELETE /{version}/{WABA id}/subscribed_apps` | embedded-signup/webhooks |
+| `GET /{version}/debug_token` | /docs/graph-api/reference/debug_token |
 """
 
 from __future__ import annotations
@@ -95,6 +96,8 @@ class GraphApp:
             raise GraphError(code=190, details="The access token is missing, expired or not valid.")
         self._check_version(match["version"])
         object_id, edge = match["id"], match["edge"] or ""
+        if (exchange.method, object_id, edge) == ("GET", "debug_token", ""):
+            return self._debug_token(exchange)
         number = self.business.number(object_id)
         if number is not None:
             return self._of_number(exchange, number, edge)
@@ -138,6 +141,27 @@ class GraphApp:
         else:
             raise unknown_object(f"{waba_id}/{edge}")
         return Answer(status=200, document=document, headers=headers)
+
+    def _debug_token(self, exchange: Exchange) -> Answer:
+        config = self.business.config
+        given = exchange.query.get("input_token", [""])[0]
+        if not given:
+            raise GraphError(code=100, details="(#100) The parameter input_token is required")
+        if given not in config.access_tokens:
+            error = {"code": 190, "message": "The access token could not be decrypted", "subcode": 463}
+            return Answer(status=200, document={"data": {"error": error, "is_valid": False, "scopes": []}})
+        data = {
+            "app_id": "31415926",
+            "type": "SYSTEM_USER",
+            "application": "Sandbox app",
+            "data_access_expires_at": 0,
+            "expires_at": config.token_expires_at,
+            "is_valid": True,
+            "issued_at": 1_790_000_000,
+            "scopes": sorted(config.token_scopes),
+            "user_id": "122100000000000001",
+        }
+        return Answer(status=200, document={"data": data})
 
     def _templates(self, exchange: Exchange, waba_id: str) -> dict[str, Any]:
         wanted = {
