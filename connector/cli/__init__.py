@@ -10,6 +10,7 @@ import typer
 from connector.cli.consent import app as consent_app
 from connector.cli.demo import demo as demo_command
 from connector.cli.dlq import app as dlq_app
+from connector.cli.doctor import doctor as doctor_command
 from connector.cli.listen import listen as listen_command
 from connector.cli.mapping import app as mapping_app
 from connector.cli.media import app as media_app
@@ -46,6 +47,7 @@ app.add_typer(topics_app, name="topics", rich_help_panel="Deploy")
 app.add_typer(state_app, name="state", rich_help_panel="Deploy")
 app.add_typer(setup_app, name="setup", rich_help_panel="Deploy")
 app.add_typer(mapping_app, name="mapping", rich_help_panel="Deploy")
+app.command("doctor", rich_help_panel="Deploy")(doctor_command)
 app.command("status", rich_help_panel="Operate")(status_command)
 app.add_typer(send_app, name="send", rich_help_panel="Operate")
 app.command("why", rich_help_panel="Operate")(why_command)

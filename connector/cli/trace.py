@@ -14,7 +14,7 @@ from connector.cli.output import JsonOption, err, out, print_json, print_table
 from connector.cli.why import show_send
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import asyncpg
 
@@ -32,6 +32,8 @@ class _Elsewhere:
     said: str
     queued: Sequence[Queued]
     replays: Sequence[ReplayTrace]
+    paused: Mapping[str, str]
+    """Stage → the sentence that says who holds it up."""
 
     @property
     def empty(self) -> bool:
@@ -124,6 +126,7 @@ async def _elsewhere(
     from connector.recovery.in_flight import Marks, in_flight, queued_about
     from connector.recovery.letters.acts import letter_states
     from connector.recovery.replays import replays_of
+    from connector.state.switches import pressed
 
     broker, said = None, ""
     try:
@@ -135,6 +138,11 @@ async def _elsewhere(
         said=said,
         queued=await queued_about(connection, names),
         replays=await replays_of(connection, keys),
+        paused={
+            item.subject: f"paused by {item.who} since {moment(item.at)}: {item.reason}; "
+            f"connector resume stage {item.subject}"
+            for item in await pressed(connection, kind="stage")
+        },
     )
 
 
@@ -244,6 +252,8 @@ def _show_elsewhere(elsewhere: _Elsewhere) -> None:
     for unread in broker.unread:
         what = f" ({unread.schema})" if unread.schema else ""
         out.print(f"waits      {unread.explain()}{what}", markup=False)
+        if held := elsewhere.paused.get(unread.stage):
+            out.print(f"           {held}", markup=False)
     if not broker.complete:
         out.print("note       more records wait than were looked at: connector status shows the lag")
     for letter in broker.letters:

@@ -66,6 +66,8 @@ def _roles(overview: Overview) -> Iterator[Advice]:
                         urgent=True,
                     )
             for name, hold in part.get("waiting_for", {}).items():
+                if name == "operator":
+                    continue  # a pause has its own line, and is no failure
                 yield Advice(
                     what=f"{part['part']} waits for {name} since {hold['since']}: {hold['reason']}",
                     do=hold["advice"] or "nothing: it goes on by itself",

@@ -28,7 +28,7 @@ _TOLD = (
 )  # fmt: skip
 """Fields that say in short what a record is about, in this order. None is personal."""
 _RECIPIENT = re.compile(r"(?<![^:])(\+?\d{7,}|[A-Z]{2}\.[^:]+)(?![^:])")
-_LONGEST = 60
+_LONGEST = 120
 _KEPT = 2  # characters at the end of a masked text, to tell two of one conversation apart
 
 

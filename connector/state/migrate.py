@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -16,9 +17,21 @@ from sqlalchemy.ext.asyncio import create_async_engine
 _LOCK = 7_261_400_001
 
 
-def _upgrade(connection: Connection) -> None:
+def _configured() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def newest_migration() -> str:
+    """The revision that this version's tables have."""
+    head = ScriptDirectory.from_config(_configured()).get_current_head()
+    assert head is not None
+    return head
+
+
+def _upgrade(connection: Connection) -> None:
+    config = _configured()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 

@@ -43,6 +43,11 @@ class BrokerView:
         found = await self.admin.list_consumer_group_offsets(f"{self.prefix}{stage}")
         return {place: known.offset for place, known in found.items() if known.offset >= 0}
 
+    def newest_version(self, request: int) -> int:
+        """The newest version of a request (its API key) that a broker we are connected to understands; 0: not told."""
+        connections = self.admin._client._conns.values()  # noqa: SLF001 - aiokafka shows it nowhere else
+        return max((connection._versions.get(request, (0, 0))[1] for connection in connections), default=0)  # noqa: SLF001
+
     async def workers(self, stage: str) -> int:
         """How many work in the group of a stage."""
         return (await _group(self.admin, f"{self.prefix}{stage}"))[1]

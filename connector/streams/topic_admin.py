@@ -43,6 +43,56 @@ class TopicReport:
     differences: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PresentTopic:
+    """A topic as it is. `replicas`: of the partition that has fewest; `in_sync_needed`: min.insync.replicas."""
+
+    name: str
+    partitions: int
+    replicas: int
+    in_sync_needed: int
+    configs: dict[str, str]
+
+
+async def present_topics(
+    settings: KafkaSettings, topics: Sequence[Topic], *, timeout: float = 15.0
+) -> dict[str, PresentTopic]:
+    """Full name → topic, of those that are there. Raises `Transient` when no broker answers, `Terminal` when it refuses."""
+    wanted = {topic.full_name(settings.topic_prefix) for topic in topics}
+    admin = AIOKafkaAdminClient(
+        **client_arguments(settings), client_id="connector-topics", request_timeout_ms=10_000
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            await admin.start()
+            names = sorted(wanted & set(await admin.list_topics()))
+            described = (
+                {topic["topic"]: topic for topic in await admin.describe_topics(names)} if names else {}
+            )
+            configs = await _configs(admin, names) if names else {}
+    except (ClusterAuthorizationFailedError, TopicAuthorizationFailedError) as error:
+        raise Terminal(
+            f"Kafka does not let us describe topics: {error!r}.", advice="grant Describe and DescribeConfigs"
+        ) from error
+    except (KafkaError, TimeoutError, OSError) as error:
+        raise Transient(
+            f"Kafka at {settings.bootstrap_servers} does not describe topics: {error!r}.",
+            advice="check CONNECTOR_KAFKA__BOOTSTRAP_SERVERS and the brokers",
+        ) from error
+    finally:
+        await admin.close()
+    return {
+        name: PresentTopic(
+            name=name,
+            partitions=len(described[name]["partitions"]),
+            replicas=min((len(part["replicas"]) for part in described[name]["partitions"]), default=0),
+            in_sync_needed=int(configs[name].get("min.insync.replicas", "1")),
+            configs=configs[name],
+        )
+        for name in names
+    }
+
+
 async def create_topics(
     settings: KafkaSettings,
     *,

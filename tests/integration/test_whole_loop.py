@@ -101,6 +101,25 @@ async def test_an_unknown_message_is_an_error_that_says_what_to_do(deployment: L
     assert "next" in err
 
 
+async def test_a_deployment_that_works_is_found_to_work(deployment: LocalDeployment) -> None:
+    """The doctor's own webhook is seen on the topic; what is only for development is a warning, nothing fails."""
+    env = {**deployment.env, "CONNECTOR_INGRESS__PUBLIC_URL": deployment.ingress_url}
+    code, out, err = await _connector("doctor", "--json", env=env)
+    found = json.loads(out)
+    levels = {(item["area"], item["what"]): item["level"] for item in found["findings"]}
+    assert code == 1, (found, err)
+    for line in (("webhook", "verification"), ("webhook", "signed post"), ("webhook", "seen on the topic")):
+        assert levels[line] == "ok"
+    for line in (
+        ("database", "migrations"),
+        ("kafka", "topics"),
+        ("hubspot", "scopes"),
+        ("whatsapp", "permissions"),
+    ):
+        assert levels[line] == "ok"
+    assert levels["kafka", "replication"] == levels["webhook", "public url"] == "warn"
+
+
 async def test_the_webhook_is_verified_with_the_token(deployment: LocalDeployment) -> None:
     """Meta's GET is answered with the challenge as plain text, and refused with another token."""
     async with httpx.AsyncClient(base_url=deployment.ingress_url) as meta:

@@ -410,8 +410,10 @@ async def test_calls_about_an_account_are_limited_an_hour(make: Callable[..., Wo
 
 
 async def test_webhooks_are_subscribed_to_by_account(world: World) -> None:
-    """POST subscribes, GET lists, DELETE ends it."""
+    """POST subscribes, GET lists, DELETE ends it; the app of a fresh sandbox is subscribed."""
     path = f"{NUMBER.waba_id}/subscribed_apps"
+    assert len((await world.graph(path)).json()["data"]) == 1
+    await world.http.delete(f"/v24.0/{path}", headers={"Authorization": f"Bearer {ACCESS_TOKEN}"})
     assert (await world.graph(path)).json() == {"data": []}
     assert (await world.graph(path, {})).json() == {"success": True}
     assert len((await world.graph(path)).json()["data"]) == 1

@@ -55,8 +55,8 @@ class Business:
         self.sent: list[SentMessage] = []
         self.refused_messages: list[RefusedMessage] = []
         self.refusals = Refusals(seed=config.seed)
-        self.subscribed: set[str] = set()
-        """WABA ids whose webhooks go to the app."""
+        self.subscribed = {number.waba_id for number in config.numbers}
+        """WABA ids whose webhooks go to the app: told, not enforced."""
         self._random = Random(f"business {config.seed} {clock()}")
         self._templates = {(item.waba_id, *item.key): item for item in config.templates}
         self._received: set[str] = set()
