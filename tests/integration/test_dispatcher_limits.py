@@ -176,6 +176,22 @@ async def test_a_template_that_is_paused_in_mid_campaign_is_not_sent(world: Disp
     ] == [("blocked", "consent")] * 2
 
 
+@pytest.mark.parametrize(("code", "read"), [(132015, True), (132018, False)])
+async def test_an_answer_that_the_template_is_another_has_the_account_read(
+    world: DispatchWorld,
+    code: int,
+    read: bool,  # noqa: FBT001 - a table
+) -> None:
+    """Paused, and no webhook said so: the account is due to be read; a wrong parameter says nothing of it."""
+    await world.campaign(1)
+    world.server.whatsapp.business.refusals.add(Refusal(code=code, times=1))
+    async with world.dispatching(), asyncio.timeout(30):
+        while not await world.stages.fetch("SELECT 1 FROM outbound.sends WHERE problem IS NOT NULL"):
+            await asyncio.sleep(0.02)
+    (row,) = await world.stages.fetch("SELECT wanted_at > asked_at AS wanted FROM outbound.account_syncs")
+    assert bool(row["wanted"]) is read
+
+
 async def test_who_stopped_marketing_in_whatsapp_is_remembered(world: DispatchWorld) -> None:
     """131050 as the answer: the send fails, the log says so, and the ledger denies marketing from then on."""
     await world.agree(1)

@@ -21,6 +21,7 @@ from connector.outbound.dispatch.paces import lock_number, lock_pairs, store_num
 from connector.outbound.dispatch.send import BusinessNumber, Send
 from connector.outbound.pacing.number import number_refused
 from connector.outbound.pacing.pair import PairState, pair_accepted, pair_refused
+from connector.outbound.store.account_syncs import want_sync
 from connector.state.database import Connection
 from connector.streams.outgoing import queue_outgoing
 from connector.whatsapp.send_answers import Refused, SendAnswer, Taken, Unclear, Unsent
@@ -28,6 +29,8 @@ from connector.whatsapp.send_errors import ErrorClass
 
 _ABOUT_PEOPLE = {"unreachable_at": 131026, "marketing_refused_at": 131049}
 """Column of `outbound.people` → the code that sets it."""
+_NOT_AS_READ = frozenset({132001, 132015, 132016})
+"""The template is not there, paused or disabled, and the gate did not know: its webhook is late or was lost."""
 _RESTING = (ErrorClass.NUMBER, ErrorClass.ACCOUNT, ErrorClass.PORTFOLIO)
 _APP_WIDE = frozenset({"app_rate_limit", "rate_limit"})
 _FIRST_PAUSE = timedelta(seconds=2)
@@ -118,7 +121,12 @@ async def settle(
         if attempt.send.send_id in written:
             events += _events(attempt, change, now=now)
     await queue_outgoing(connection, stage=STAGE, records=[record_of(event) for event in events])
+    await want_sync(connection, {item.number.waba_id for item in ordered if _is_not_as_read(item)} - {""})
     return len(events)
+
+
+def _is_not_as_read(attempt: Attempt) -> bool:
+    return isinstance(attempt.answer, Refused) and attempt.answer.error.code in _NOT_AS_READ
 
 
 def _change(
