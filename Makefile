@@ -33,7 +33,7 @@ soak: $(STAMP) ## Play a million updates (SOAK_EVENTS), watch memory and growth,
 storm: $(STAMP) ## Post 10,000 damaged webhooks and judge what became of them
 	@$(BIN)/python tests/storm.py --count 10000
 
-chaos: $(STAMP) ## Kill, cut off and overload the connector for about an hour and write docs/reliability.md; ROWS=1,2 plays some
+chaos: $(STAMP) ## Kill, cut off and overload the connector for about two hours and write docs/reliability.md; ROWS=1,2 plays some
 	@$(BIN)/python tests/chaos/run_chaos.py --rows "$(ROWS)"
 
 up: $(STAMP) ## Start the whole stack here, with the simulators

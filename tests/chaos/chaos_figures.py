@@ -56,11 +56,13 @@ def named(when: str, figures: Sequence[Figure]) -> list[Figure]:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One scenario. `run` plays it at full size under a folder of its own with a seed."""
+    """One scenario. `run` plays it at full size under a folder of its own with a seed; `small`: in minutes."""
 
     number: int
     title: str
     run: Callable[[Path, int], Awaitable[Sequence[Figure]]]
+    small: Callable[[Path, int], Awaitable[Sequence[Figure]]] | None = None
+    """None: its short form is one of test_chaos_short.py."""
 
 
 @dataclass(frozen=True, kw_only=True)

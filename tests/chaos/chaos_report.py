@@ -22,7 +22,8 @@ _HEAD = """# Reliability
 What the connector is put through, at full size, on the real engines (Kafka, PostgreSQL, every role a process) and the
 simulated CRMs, which lose answers, lock rows and count calls as the vendors' do. The judge stands outside: what was
 posted and answered 200 is compared with the CRMs' own records (each message once, on its person's one contact, with
-its text and its furthest status), and the CRMs' journals tell of two writes of one contact at once.
+its text and its furthest status), and the CRMs' journals tell of two writes of one contact at once. Of what is sent (rows
+13 to 16) the simulated WhatsApp's journal is the judge: what it accepted, what it refused, and when.
 """
 
 

@@ -1,6 +1,7 @@
 """`make chaos`: play the rows at full size, print each with its bars, and write docs/reliability.md.
 
-`--rows 1,2` plays some and keeps the others' sections of the report. The exit status is 1 when a bar was not held.
+`--rows 1,2` plays some and keeps the others' sections of the report; `--small` plays them in minutes and writes nothing.
+The exit status is 1 when a bar was not held.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,14 +23,18 @@ import chaos_report
 import row_bad_items
 import row_broken_mapping
 import row_broker_away
+import row_campaign_killed
 import row_crm_away
 import row_database_away
 import row_killed_roles
 import row_lost_answers
+import row_opt_out
+import row_paced
 import row_quota
 import row_redelivered
 import row_restored
 import row_state_machine
+import row_template_stopped
 import row_workers_come_and_go
 import structlog
 from chaos_figures import Figure, Outcome, Row
@@ -46,6 +52,10 @@ _MODULES = (
     row_workers_come_and_go,
     row_broken_mapping,
     row_state_machine,
+    row_campaign_killed,
+    row_opt_out,
+    row_template_stopped,
+    row_paced,
 )
 ROWS: dict[int, Row] = {module.ROW.number: module.ROW for module in _MODULES}
 TITLES = {number: row.title for number, row in ROWS.items()}
@@ -112,18 +122,31 @@ def main() -> int:
     parser.add_argument(
         "--no-report", action="store_true", help="print only; leave docs/reliability.md alone"
     )
+    parser.add_argument("--small", action="store_true", help="play the small forms; no report is written")
     parser.add_argument("--keep", type=Path, help="keep data and logs in this folder")
     asked = parser.parse_args()
     numbers = sorted({int(part) for part in asked.rows.split(",") if part.strip()} or ROWS)
     if unknown := [number for number in numbers if number not in ROWS]:
         parser.error(f"there is no row {unknown[0]}; there are {', '.join(map(str, ROWS))}")
+    if asked.small:
+        if without := [number for number in numbers if ROWS[number].small is None]:
+            parser.error(f"the short form of row {without[0]} is in tests/chaos/test_chaos_short.py")
+        ROWS.update(
+            (number, replace(ROWS[number], run=small)) for number in numbers if (small := ROWS[number].small)
+        )
     folder = asked.keep or Path(tempfile.mkdtemp(prefix="connector-chaos-"))
     command = "make chaos" + (f" ROWS={asked.rows}" if asked.rows else "")
     # In row 12 the product runs in this process, and what it says of each crash is not for the reader.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         held = asyncio.run(
-            play(numbers, seed=asked.seed, folder=folder, command=command, write=not asked.no_report)
+            play(
+                numbers,
+                seed=asked.seed,
+                folder=folder,
+                command=command,
+                write=not (asked.no_report or asked.small),
+            )
         )
     finally:
         if asked.keep is None:
