@@ -26,6 +26,7 @@ check: $(STAMP) ## Lint, types, import contracts, generated files
 
 bench: $(STAMP) ## Measure against references and bars, and write docs/performance.md
 	@$(BIN)/python tests/bench/run_bench.py
+	@$(BIN)/python tests/bench/sends.py
 
 soak: $(STAMP) ## Play a million updates (SOAK_EVENTS), watch memory and growth, and write its part of docs/performance.md
 	@$(BIN)/python tests/bench/soak.py

@@ -1,7 +1,7 @@
 """Sends a second of one dispatcher, against a simulated WhatsApp of 60 ms in a process of its own.
 
-Run it with `python tests/bench/dispatcher.py [sends]`. The number may send 1,000 a second; the log is a list, so that
-what is measured is claims, verdicts, requests and results on a real PostgreSQL.
+The number may send 1,000 a second; the log is a list, so that what is measured is claims, verdicts, requests and results on
+a real PostgreSQL. `sends.py` runs it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import sys
 import tempfile
 import time
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dispatch_world import dispatch_world
+from dispatch_world import DispatchWorld, dispatch_world
 
 from connector.embedded.postgres import EmbeddedPostgres
 from connector.sandbox.whatsapp import Number
@@ -26,8 +27,28 @@ from connector.state.migrate import migrate
 _LATENCY = {"kind": "latency", "seconds": 0.06}
 
 
-async def main(sends: int) -> None:
-    """Admit, dispatch, count."""
+_LOOK_EVERY = 0.1  # seconds; looking is part of what is measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatched:
+    """What sending so many took. `cpu`: seconds of this process; `states`: where the sends are at the end."""
+
+    sends: int
+    seconds: float
+    cpu: float
+    states: dict[str, int]
+    requests: int
+    """Messages that the simulator got."""
+
+    @property
+    def rate(self) -> float:
+        """Sends a second."""
+        return self.sends / self.seconds
+
+
+async def dispatched(sends: int) -> Dispatched:
+    """Admit a campaign, dispatch it, and wait until every send is accepted."""
     with tempfile.TemporaryDirectory() as folder:
         async with EmbeddedPostgres(Path(folder)) as postgres:
             url = await postgres.create_database("bench")
@@ -39,12 +60,18 @@ async def main(sends: int) -> None:
                     await world.campaign(sends)
                     began, cpu = time.perf_counter(), time.process_time()
                     async with world.dispatching():
-                        await world.until(accepted=sends)
-                    took, used = time.perf_counter() - began, time.process_time() - cpu
-                states = dict(await world.states())
-    print(
-        f"{sends:,} sends in {took:.1f} s: {sends / took:,.0f}/s, {1e6 * used / sends:,.0f} µs of CPU each; {states}"
-    )
+                        await _until_accepted(world, sends)
+                        took, used = time.perf_counter() - began, time.process_time() - cpu
+                    requests = await asyncio.to_thread(_messages, base_url)
+                return Dispatched(
+                    sends=sends, seconds=took, cpu=used, states=dict(await world.states()), requests=requests
+                )
+
+
+async def _until_accepted(world: DispatchWorld, sends: int) -> None:
+    async with asyncio.timeout(600):
+        while (await world.states())["accepted"] < sends:
+            await asyncio.sleep(_LOOK_EVERY)
 
 
 class _Simulator:
@@ -81,5 +108,7 @@ def _post(url: str, document: object) -> None:
     urllib.request.urlopen(request, timeout=10).close()
 
 
-if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5_000))
+def _messages(base_url: str) -> int:
+    url = f"{base_url}/_sandbox/journal?path=*/messages&method=POST&status=200&limit=0"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return int(json.load(answer)["matching"])

@@ -1,6 +1,6 @@
 """How many verdicts one core makes: every policy, a third of the people in countries of many time zones.
 
-Run it with `python tests/bench/gate.py`. Prints verdicts a second of CPU time, with and without their JSON.
+Verdicts a second of CPU time, with and without their JSON. `sends.py` runs it.
 """
 
 from __future__ import annotations
@@ -57,16 +57,9 @@ def measured(people: list[Facts], keep: Callable[[Verdict], object]) -> float:
     return len(people) * ROUNDS / (process_time() - began)
 
 
-def main() -> None:
-    """Measure and print."""
+def verdicts() -> tuple[float, float]:
+    """Verdicts a second of CPU time: judged, and judged and written out as JSON."""
     people = campaign()
-    outcomes = [judge(person, now=NOW).outcome for person in people]
-    print(
-        f"{PEOPLE} people: " + ", ".join(f"{outcomes.count(kind)} {kind}" for kind in sorted(set(outcomes)))
+    return measured(people, lambda verdict: verdict.outcome), measured(
+        people, lambda verdict: verdict.to_json()
     )
-    print(f"{measured(people, lambda verdict: verdict.outcome):,.0f} verdicts/s")
-    print(f"{measured(people, lambda verdict: verdict.to_json()):,.0f} verdicts/s with their JSON")
-
-
-if __name__ == "__main__":
-    main()

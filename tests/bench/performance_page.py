@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MEGABYTE = 1024 * 1024
-BENCH, SOAK = "Speed", "Memory and growth"
+BENCH, SENDS, SOAK = "Speed", "Sends", "Memory and growth"
 _TITLE = "# Performance\n"
 _PAGE = Path("docs/performance.md")
 
@@ -40,6 +40,6 @@ def write_section(name: str, text: str, *, page: Path = _PAGE) -> None:
     sections = dict(part.split("\n", 1) for part in f"\n{old}".split("\n## ")[1:])
     sections[name] = f"\n{text.strip()}\n"
     body = "\n".join(
-        f"## {title}\n{sections[title].rstrip()}\n" for title in (BENCH, SOAK) if title in sections
+        f"## {title}\n{sections[title].rstrip()}\n" for title in (BENCH, SENDS, SOAK) if title in sections
     )
     page.write_text(f"{_TITLE}\n{body}", encoding="utf-8")
