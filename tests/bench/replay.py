@@ -165,7 +165,7 @@ async def measure(data_dir: Path, events: int, people: int) -> None:
         (summary,) = planned.document["summary"]["sinks"]
         rate = planned.document["summary"]["records"] / planned.seconds
         print(
-            f"planned {planned.document['summary']['records']:,} events in {planned.seconds:.1f} s: {rate:,.0f}/s"
+            f"planned {planned.document['summary']['records']:,} events in {planned.seconds:.1f} s: {rate:,.0f}/s, CPU {planned.cpu:.1f} s"
         )
         print(f"  memory of its processes in the quarters of the run, MB: {planned.quarters()}")
         print(
@@ -183,7 +183,7 @@ async def measure(data_dir: Path, events: int, people: int) -> None:
         again = await command(world, "replay", "--sink", "hubspot")
         (second,) = again.document["summary"]["sinks"]
         print(
-            f"planned again in {again.seconds:.1f} s: {again.document['summary']['records'] / again.seconds:,.0f}/s"
+            f"planned again in {again.seconds:.1f} s: {again.document['summary']['records'] / again.seconds:,.0f}/s, CPU {again.cpu:.1f} s"
         )
         print(
             f"  memory, MB: {again.quarters()}; already there {second['already_there']:,}; items {len(again.document['items'])}"

@@ -1,5 +1,6 @@
 """Replays that read a real Kafka: what the tables lack comes back from the log, by today's code, and only that."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from conversation_events import contact, merged, message, status
+from operator_shell import Operator
 from replays import HandWork, Replays
 from sink_world import SinkWorld, sink_world
 
@@ -17,10 +19,11 @@ from connector.errors import Rejected
 from connector.events import ConversationEvent
 from connector.recovery.replay.selection import Point
 from connector.settings import KafkaSettings
-from connector.streams.codec import encode
+from connector.streams.codec import decode, encode
+from connector.streams.log_view import log_reader, read_spans
 from connector.streams.producer import DurableProducer
 from connector.streams.topic_admin import create_topics
-from connector.topics import CONVERSATION_EVENTS
+from connector.topics import CONVERSATION_EVENTS, OPERATOR_ACTIONS, Topic
 
 EVENTS: Sequence[ConversationEvent] = (
     *(
@@ -159,3 +162,54 @@ async def kafka_admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminCli
         yield admin
     finally:
         await admin.close()
+
+
+async def test_an_operator_replays_by_command_and_it_is_recorded(
+    world: SinkWorld, database_url: str, kafka_log: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plan, look, apply with a reason: who, when and why lie on operator.actions before and after; then nothing is left."""
+    operator = Operator(
+        monkeypatch,
+        database__url=database_url,
+        kafka__bootstrap_servers=kafka_log.bootstrap_servers,
+        kafka__topic_prefix=kafka_log.topic_prefix,
+        hubspot__enabled="true",
+    )
+    await create_topics(kafka_log, replication=1, topics=[OPERATOR_ACTIONS])
+    code, _, err = await operator.run("replay", "--contact", "+15550009999")
+    assert (code, "Nobody is known as +15550009999" in err) == (1, True)
+    code, out, err = await operator.run("replay", "--from", "0:0,1:0", "--csv")
+    assert (code, out.splitlines()[0]) == (0, "sink,act,kind,key,fields,reason,state"), err
+    plan = await operator.json("replay")
+    assert plan["summary"]["sinks"][0]["merges"] == 1
+    code, _, err = await operator.run("replay", "--apply", plan["hash"])
+    assert (code, "--reason" in err) == (2, True)
+    writing = asyncio.create_task(world.writer.run())
+    code, out, err = await operator.run(
+        "replay", "--apply", plan["hash"], "--reason", "a new CRM", "--by", "ana"
+    )
+    assert (code, "nothing was sent" in out) == (0, True), err
+    world.stop.set()
+    await writing
+    assert [plan["state"] for plan in await operator.json("replay", "--list")] == ["done"]
+    told = [decode(OPERATOR_ACTIONS, value) for value in await on_topic(kafka_log, OPERATOR_ACTIONS)]
+    assert [(action.phase, action.who, action.why, action.subject) for action in told] == [
+        ("began", "ana", "a new CRM", plan["hash"]),
+        ("finished", "ana", "a new CRM", plan["hash"]),
+    ]
+    assert told[-1].details["written"] == 4
+
+
+async def on_topic(settings: KafkaSettings, topic: Topic) -> list[bytes]:
+    """The values of a topic, oldest first."""
+    spans = await read_spans(settings, {topic.full_name(settings.topic_prefix): None})
+    found: list[tuple[int, bytes]] = []
+    async with log_reader(settings, group=None, client="test") as consumer:
+        for place, span in spans.items():
+            partition = TopicPartition(*place)
+            consumer.assign([partition])
+            consumer.seek(partition, span.begin)
+            while span.begin < span.end and await consumer.position(partition) < span.end:
+                records = (await consumer.getmany(partition, timeout_ms=1000)).get(partition, [])
+                found += [(record.timestamp, record.value) for record in records]
+    return [value for _, value in sorted(found, key=lambda item: item[0])]

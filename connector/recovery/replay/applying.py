@@ -32,6 +32,7 @@ _BATCH = 500
 _MOST_MARKED = (
     5_000  # items ahead at once: past its bound of waiting items the role would stop folding what is live
 )
+_ATTEMPTS = 60  # at one batch, that meets what others store or send
 _LOOK_EVERY = 0.5  # seconds
 _SHOWN = 5
 
@@ -197,15 +198,15 @@ class Applier:
 
     async def _mark_some(self, connection: Connection, plan: Plan) -> None:
         """The next items of one kind, in one transaction, which is repeated when it meets another's."""
-        for attempt in range(10):
+        for attempt in range(_ATTEMPTS):
             try:
                 async with connection.transaction():
                     await self._mark(connection, plan)
                 return
-            except Transient:
-                if attempt == 9:
+            except Transient as error:
+                if attempt + 1 == _ATTEMPTS:
                     raise
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(error.retry_after or 0.05)
 
     async def _mark(self, connection: Connection, plan: Plan) -> None:
         rows = await connection.fetch(

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from connector.crm.port import Priority
+from connector.errors import Transient
 from connector.recovery.replay.items import PLACE, Act, Kind
 from connector.state.database import Connection
 from connector.streams.codec import decode
@@ -26,7 +27,8 @@ from connector.sync.locks import lock_contacts
 from connector.topics import CONVERSATION_EVENTS
 
 _CONTACT_COLUMNS = (
-    "contact_id, facts, desired_version, record_id, redirect_to, held, looked_up_phone, erased, phone"
+    "contact_id, facts, desired_version, record_id, redirect_to, held, looked_up_phone, erased, phone, "
+    "lease_until > now() AS leased"
 )
 
 ELSEWHERE = "-"
@@ -106,6 +108,8 @@ async def _contacts(
             facts = dict(item.facts or {})
             new.append((item, facts, hold(Standing(), before={}, after=facts, rules=rules)))
             continue
+        if item.act is Act.RESTORE and row["leased"]:
+            raise _being_written()
         facts = dict(item.facts) if item.facts is not None else row["facts"]
         known.append((item, facts, _hold_after(row, facts, item.act, rules)))
     marked: dict[int, int] = {}
@@ -143,6 +147,13 @@ async def _contacts(
     return marked
 
 
+def _being_written() -> Transient:
+    # What a request on the way brings back is the record that is given up here.
+    return Transient(
+        "Somebody whose record is to be made anew is being written at this moment.", retry_after=0.5
+    )
+
+
 def _hold_after(row: Any, facts: ContactFacts, act: Act, rules: HoldRules) -> Hold | None:
     held = Hold(row["held"]) if row["held"] else None
     if act is Act.RESTORE:
@@ -175,8 +186,10 @@ async def _activities(connection: Connection, sink: str, items: Sequence[OpenIte
         sink,
         set(owners.values()),
         wamids=[item.key for item in items],
-        columns="contact_id, redirect_to",
+        columns="contact_id, redirect_to, lease_until > now() AS leased",
     )
+    if any(row["leased"] for row in people) and any(item.act is Act.RESTORE for item in items):
+        raise _being_written()
     redirects = {row["contact_id"]: row["redirect_to"] for row in people if row["redirect_to"] is not None}
     versions = {
         row["wamid"]: row["desired_version"]
