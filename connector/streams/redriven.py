@@ -6,7 +6,7 @@ dies again carries on counting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -73,3 +73,8 @@ def is_for(stage: str, headers: Mapping[str, bytes]) -> bool:
     """Whether the stage is to work on such a record."""
     named = headers.get(HEADER_STAGE)
     return named is None or named == stage.encode()
+
+
+def is_for_any(stages: Collection[str], headers: Iterable[tuple[str, bytes]]) -> bool:
+    """The same of several stages, for a reader of the log. `headers`: as aiokafka gives them."""
+    return all(value.decode("utf-8", "replace") in stages for name, value in headers if name == HEADER_STAGE)

@@ -9,7 +9,13 @@ import pytest
 from connector.errors import Rejected
 from connector.recovery.letters import acts
 from connector.recovery.letters.acts import Act
-from connector.state.database import connect
+from connector.roles.tables import MEDIA
+from connector.settings import KafkaSettings
+from connector.state.database import close_pool, connect, open_pool, transaction
+from connector.state.offsets import Place, load_offsets, store_offsets
+from connector.streams.completeness import Completeness
+from connector.streams.outcomes import Record
+from connector.telemetry.health import StageHealth
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FIRST = Act(act="1", who="ana", why="try", at=NOW)
@@ -61,3 +67,19 @@ async def test_two_commands_do_not_change_letters_at_a_time(tables: Any, databas
         await acts.alone(other)
     finally:
         await other.close()
+
+
+async def test_records_of_another_stage_leave_no_gap_in_the_tables(tables: Any, database_url: str) -> None:
+    """What is passed over counts as folded, so that the record after it finds nothing missing."""
+    pool = await open_pool(database_url, size=1, application="test")
+    whole = Completeness(MEDIA, settings=KafkaSettings(), pool=pool, health=StageHealth("media-tables"))
+    records = [Record(topic="t", partition=0, offset=n, follows=n, key=None, value=None) for n in range(4)]
+    try:
+        async with transaction(pool) as connection:
+            await store_offsets(connection, schema="media", offsets=records[:1])
+        await whole.pass_over(records[1:3])
+        async with transaction(pool) as connection:
+            await store_offsets(connection, schema="media", offsets=records[3:])
+    finally:
+        await close_pool(pool)
+    assert (await load_offsets(tables, schema="media"))[Place("t", 0)] == 4

@@ -16,7 +16,7 @@ from connector.recovery.letters.groups import Grouping, selected
 from connector.recovery.letters.reading import KeptLetter
 from connector.recovery.letters.redriving import put_back
 from connector.state.offsets import Place
-from connector.streams.redriven import MOST_ATTEMPTS, how_redriven
+from connector.streams.redriven import MOST_ATTEMPTS, how_redriven, is_for_any
 from connector.topics import CRM_TRIGGERS, WHATSAPP_UPDATES
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -310,3 +310,11 @@ def test_letters_are_named_by_group_or_by_id() -> None:
     assert not selected("route/no_person").takes(one)
     assert selected("dead:route:1").takes(one)
     assert not selected("dead:route:2").takes(replace(one))
+
+
+def test_a_reader_of_the_log_takes_what_came_by_itself_or_was_put_back_for_it() -> None:
+    """A replay of the CRMs' events leaves out what only the media stage was given."""
+    sinks = {"sync-hubspot", "sync-salesforce"}
+    assert is_for_any(sinks, [("event-id", b"e")])
+    assert is_for_any(sinks, [("redrive-stage", b"sync-hubspot")])
+    assert not is_for_any(sinks, [("redrive-stage", b"media")])

@@ -21,6 +21,7 @@ from aiokafka import TopicPartition
 
 from connector.errors import Rejected, Transient
 from connector.events import ContactMerged, ConversationEvent
+from connector.recovery.log_stages import SINKS
 from connector.recovery.replay.selection import Selection
 from connector.recovery.replay.updates import UpdateReader
 from connector.settings import KafkaSettings
@@ -29,6 +30,7 @@ from connector.state.offsets import Place
 from connector.state.standing import LogSpan
 from connector.streams.codec import decode
 from connector.streams.log_view import log_reader
+from connector.streams.redriven import is_for_any
 from connector.sync.core.fold import Position, gather
 from connector.topics import CONVERSATION_EVENTS
 
@@ -200,6 +202,9 @@ async def _batches(kafka: KafkaSettings, spans: Mapping[Place, LogSpan]) -> Asyn
             yield batch
 
 
+_SINK_STAGES = frozenset(f"sync-{sink}" for sink in SINKS)
+
+
 class _EventReader:
     """Reads records of `conversation.events`."""
 
@@ -210,6 +215,8 @@ class _EventReader:
         events: list[tuple[ConversationEvent, Position]] = []
         unread = 0
         for record in records:
+            if not is_for_any(_SINK_STAGES, record.headers):
+                continue  # put back for another stage, perhaps with another value
             try:
                 event = decode(CONVERSATION_EVENTS, record.value)
             except Rejected:
