@@ -13,7 +13,7 @@ from sink_world import SinkWorld, sink_world
 
 from connector.errors import Rejected
 from connector.recovery.replay.items import sentence
-from connector.recovery.replay.plans import ListedItem, alone
+from connector.recovery.replay.plans import ListedItem, Plan, alone
 from connector.settings import SyncSettings
 from connector.sync.core.mapping import SyncMapping
 from connector.sync.core.templates import read_template
@@ -192,6 +192,7 @@ async def test_what_was_begun_is_shown_and_goes_on(org: SinkWorld, database_url:
             "replay_unfinished",
             True,
         )
+    await _marked_and_killed(replays, plan)
     org.restart(SyncSettings(), mapping=louder())
     assert (await replays.go_on(plan)).written == 7
     with pytest.raises(Rejected, match="is done"):
@@ -203,18 +204,26 @@ async def test_a_cancelled_replay_takes_back_what_nobody_has_sent(org: SinkWorld
     replays = Replays(org, database_url)
     plan = await replays.plan(mapping=louder(), verify=False)
     await replays.begin(plan, mapping=louder())
-    marking = asyncio.create_task(replays.applier().go_on(plan.hash, stop=asyncio.Event()))
-    async with asyncio.timeout(10):
-        while not await org.fetch("SELECT 1 FROM {sink}.activities WHERE desired_version > written_version"):
-            await asyncio.sleep(0.02)
-    marking.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await marking
+    await _marked_and_killed(replays, plan)
     start = replays.last_call
     progress = await replays.applier().cancel(plan.hash)
     assert (progress.taken_back, progress.open) == (7, 0)
     await org.settle()
     assert replays.written(since=start) == set()
+
+
+async def _marked_and_killed(replays: Replays, plan: Plan) -> None:
+    """All items are ahead, nobody writes, and the command that put them there is gone."""
+    marking = asyncio.create_task(replays.applier().go_on(plan.hash, stop=asyncio.Event()))
+    async with asyncio.timeout(10):
+        while len(await replays.world.fetch(_AHEAD)) < 7:
+            await asyncio.sleep(0.02)
+    marking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await marking
+
+
+_AHEAD = "SELECT 1 FROM {sink}.activities WHERE desired_version > written_version"
 
 
 async def test_two_replays_at_once_are_one_too_many(org: SinkWorld, database_url: str) -> None:
