@@ -16,6 +16,7 @@ from connector.cli.mapping import app as mapping_app
 from connector.cli.media import app as media_app
 from connector.cli.output import show_error
 from connector.cli.pause import pause_app, resume_app
+from connector.cli.reconcile import reconcile as reconcile_command
 from connector.cli.replay import replay as replay_command
 from connector.cli.run import run as run_command
 from connector.cli.sandbox import sandbox as sandbox_command
@@ -55,6 +56,7 @@ app.command("trace", rich_help_panel="Operate")(trace_command)
 app.command("listen", rich_help_panel="Operate")(listen_command)
 app.add_typer(dlq_app, name="dlq", rich_help_panel="Operate")
 app.command("replay", rich_help_panel="Operate")(replay_command)
+app.command("reconcile", rich_help_panel="Operate")(reconcile_command)
 app.add_typer(templates_app, name="templates", rich_help_panel="Operate")
 app.add_typer(consent_app, name="consent", rich_help_panel="Operate")
 app.add_typer(pause_app, name="pause", rich_help_panel="Operate")

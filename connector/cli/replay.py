@@ -21,13 +21,13 @@ from connector.cli.replay_parts import (
     chosen_sinks,
     named_people,
     planner,
+    record_step,
     stop_on_signals,
 )
 
 if TYPE_CHECKING:
     from connector.recovery.replay.applying import Progress
     from connector.recovery.replay.plans import ListedItem, Plan
-    from connector.settings import Settings
 
 _COMMAND = "replay"
 _SHOWN = 20
@@ -317,10 +317,14 @@ async def _apply(named: str, *, begin: bool, why: str, by: str, skip_stale: bool
     act, why = plan.act or act, why or plan.why or ""
     # Before anything is marked: what nobody could look up later is not done.
     phase = "began" if begin else "resumed"
-    await _record(settings, plan, act=act, phase=phase, who=person, why=why, details=_planned(plan))
+    await record_step(
+        settings, plan, command=_COMMAND, act=act, phase=phase, who=person, why=why, details=_planned(plan)
+    )
     progress = await work.go_on(plan.hash, stop=stop)
     phase = "stopped" if progress.open else "finished"
-    await _record(settings, plan, act=act, phase=phase, who=person, why=why, details=asdict(progress))
+    await record_step(
+        settings, plan, command=_COMMAND, act=act, phase=phase, who=person, why=why, details=asdict(progress)
+    )
     if as_json:
         print_json({"plan": plan.hash, "state": "stopped" if progress.open else "done"} | asdict(progress))
     elif progress.open:
@@ -356,7 +360,16 @@ async def _cancel(named: str, *, why: str, by: str, as_json: bool) -> None:
     plan = await _known(named)
     progress = await applier(settings, told=_progress).cancel(plan.hash)
     act = plan.act or str(uuid.uuid4())
-    await _record(settings, plan, act=act, phase="cancelled", who=who(by), why=why, details=asdict(progress))
+    await record_step(
+        settings,
+        plan,
+        command=_COMMAND,
+        act=act,
+        phase="cancelled",
+        who=who(by),
+        why=why,
+        details=asdict(progress),
+    )
     if as_json:
         print_json({"plan": plan.hash, "state": "cancelled"} | asdict(progress))
         return
@@ -365,21 +378,3 @@ async def _cancel(named: str, *, why: str, by: str, as_json: bool) -> None:
         out.print(
             "What still waits for the writer holds facts that were missing, or is being sent: it is written."
         )
-
-
-async def _record(
-    settings: Settings, plan: Plan, *, act: str, phase: str, who: str, why: str, details: dict[str, Any]
-) -> None:
-    """Put the step on the log, and wait until it is there."""
-    from connector.cli.publishing import ORIGIN, publish
-    from connector.events.operator import operator_action
-    from connector.streams.codec import encode
-    from connector.topics import OPERATOR_ACTIONS
-
-    now = datetime.now(UTC)
-    if phase in ("resumed", "stopped"):  # may come to pass several times in one act
-        phase = f"{phase} {now:%Y-%m-%dT%H:%M:%S.%fZ}"
-    action = operator_action(
-        act=act, phase=phase, command=_COMMAND, who=who, at=now, why=why, subject=plan.hash, details=details
-    )
-    await publish(settings, [encode(OPERATOR_ACTIONS, key=act, value=action, origin=ORIGIN)])

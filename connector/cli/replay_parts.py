@@ -1,4 +1,4 @@
-"""What `connector replay` is made of: sinks with their costs, their CRMs where they are looked at, planner, applier."""
+"""What `connector replay` and `reconcile` are made of: sinks, their CRMs where they are looked at, planner, applier."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from connector.errors import Rejected, Terminal
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from connector.recovery.replay.applying import Applier, Progress
     from connector.recovery.replay.items import CallCost
     from connector.recovery.replay.planning import Planner, Sink
+    from connector.recovery.replay.plans import Plan
     from connector.settings import Settings
     from connector.sync.core.mapping import SyncMapping
 
@@ -178,3 +179,29 @@ def stop_on_signals(stop: asyncio.Event) -> None:
     with contextlib.suppress(ValueError, RuntimeError):  # only a main thread hears signals
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, stop.set)
+
+
+async def record_step(
+    settings: Settings,
+    plan: Plan,
+    *,
+    command: str,
+    act: str,
+    phase: str,
+    who: str,
+    why: str,
+    details: dict[str, Any],
+) -> None:
+    """Put the step on the log, and wait until it is there."""
+    from connector.cli.publishing import ORIGIN, publish
+    from connector.events.operator import operator_action
+    from connector.streams.codec import encode
+    from connector.topics import OPERATOR_ACTIONS
+
+    now = datetime.now(UTC)
+    if phase in ("resumed", "stopped"):  # may come to pass several times in one act
+        phase = f"{phase} {now:%Y-%m-%dT%H:%M:%S.%fZ}"
+    action = operator_action(
+        act=act, phase=phase, command=command, who=who, at=now, why=why, subject=plan.hash, details=details
+    )
+    await publish(settings, [encode(OPERATOR_ACTIONS, key=act, value=action, origin=ORIGIN)])

@@ -119,6 +119,12 @@ class Tally:
     acts: Counter[tuple[Kind, Act]] = field(default_factory=Counter)
     fields: Counter[Kind] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    looks: Counter[tuple[Kind, str]] = field(default_factory=Counter)
+
+    def look(self, kind: Kind, **having: int) -> None:
+        """Count how many of the items looked at the log, the tables and the CRM have."""
+        for where, count in having.items():
+            self.looks[kind, where] += count
 
     def add(self, item: PlannedItem) -> None:
         """Count an item."""
@@ -150,6 +156,8 @@ class SinkSummary:
     reasons: Mapping[str, int]
     calls: int
     seconds: float | None
+    looked_at: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Of contacts and activities, how many the log's slice, the tables and the CRM have; the CRM: of those compared."""
     sends: int = 0
     """A replay cannot send: it touches a sink's tables only."""
 
@@ -208,6 +216,10 @@ def summarise(sink: str, tally: Tally, cost: CallCost) -> SinkSummary:
         reasons=dict(tally.reasons.most_common()),
         calls=calls,
         seconds=calls / cost.calls_per_second if cost.calls_per_second else None,
+        looked_at={
+            str(kind): {where: tally.looks[kind, where] for where in ("log", "tables", "crm")}
+            for kind in (Kind.CONTACT, Kind.ACTIVITY)
+        },
     )
 
 

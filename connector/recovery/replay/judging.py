@@ -101,6 +101,7 @@ class Judge:
     keep_deleted_text: bool
     restore: bool
     redirects: Mapping[UUID, UUID]
+    restore_known: bool = True
     merging: frozenset[UUID] = frozenset()
 
     def contact_facts(self, row: ContactRow | None, told: Told | None) -> ContactFacts:
@@ -177,7 +178,7 @@ class Judge:
             return self._new_contact(item, facts)
         if row.redirect_to is not None or row.shared:
             return item(Act.NOTHING)
-        if row.held == "deleted" and self.restore:
+        if row.held == "deleted" and self.restore and self.restore_known:
             return item(Act.RESTORE, "somebody deleted it in the CRM")
         if row.held is not None and row.held in _HELD:
             return item(Act.CANNOT, _HELD[row.held])
@@ -275,7 +276,7 @@ class Judge:
             return item(Act.CREATE, "not in the tables")
         if row.problem:
             deleted = row.problem.startswith(f"{_DELETED_ACTIVITY}:")
-            if deleted and self.restore:
+            if deleted and self.restore and self.restore_known:
                 return item(Act.RESTORE, "somebody deleted it in the CRM")
             return item(Act.CANNOT, _ACTIVITY_DELETED if deleted else _HELD["refused"])
         if row.waits:

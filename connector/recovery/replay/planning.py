@@ -6,7 +6,7 @@ of their keys, some thousand at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
@@ -17,10 +17,12 @@ from connector.crm.port import (
     ActivityChange,
     ActivityQuery,
     Compared,
+    Differs,
     FindResult,
     Later,
     Priority,
     RecordComparison,
+    Same,
     Terms,
 )
 from connector.events import ContactMerged
@@ -110,7 +112,7 @@ class Planner:
                     processes=self.processes if part.records > _SMALL else 1,
                     told=lambda done: self.told(f"{done.records:,} of {part.records:,} records read"),
                 )
-                digest = PlanHash(self.mapping.version, str(selection.restore))
+                digest = PlanHash(self.mapping.version, f"{selection.restore} {selection.restore_known}")
                 summaries = []
                 number = 0
                 for name in selection.sinks:
@@ -196,6 +198,7 @@ class _Making:
             holds=HoldRules.of(create_contacts=planner.sync.create_contacts, ignore=planner.sync.ignore),
             keep_deleted_text=planner.sync.keep_deleted_text,
             restore=self.selection.restore,
+            restore_known=self.selection.restore_known,
             redirects=redirects,
             merging=frozenset(merging),
         )
@@ -224,6 +227,12 @@ class _Making:
             lookup=self.connection,
         ):
             said = await self._compare_contacts(judge, batch)
+            self.tally.look(
+                Kind.CONTACT,
+                log=sum(entry.told is not None for entry in batch),
+                tables=sum(entry.row is not None and entry.row.redirect_to is None for entry in batch),
+                crm=_there(said.values()),
+            )
             await self._keep(
                 [
                     judge.judge_contact(entry.key, entry.row, entry.told, said.get(entry.key))
@@ -263,6 +272,12 @@ class _Making:
             acts = await acts_of(self.connection, self.plan_id, self.sink.name, names)
             found = await self._find_lost(batch, holders, people)
             said = await self._compare_activities(judge, batch, holders, people, found=found)
+            self.tally.look(
+                Kind.ACTIVITY,
+                log=sum(entry.told is not None for entry in everything),
+                tables=sum(entry.row is not None for entry in batch) + len(everything) - len(batch),
+                crm=_there(said.values()),
+            )
             await self._keep(
                 [
                     judge.judge_activity(
@@ -372,6 +387,11 @@ def _may_be_compared(row: ContactRow) -> bool:
         and row.redirect_to is None
         and row.held is None
     )
+
+
+def _there(said: Iterable[Compared]) -> int:
+    """How many records the CRM has."""
+    return sum(isinstance(answer, Same | Differs) for answer in said)
 
 
 def _today(people: Sequence[UUID], redirects: Mapping[UUID, UUID]) -> set[UUID]:

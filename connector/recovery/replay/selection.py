@@ -46,7 +46,8 @@ class Point:
 class Selection:
     """`topic`: a name of TOPICS, or "": no log is read, only what the tables know. `contacts`: None: everybody.
 
-    `verify`: compare with the CRM's own records, too. `restore`: make anew what people deleted in the CRM.
+    `verify`: compare with the CRM's own records, too. `restore`: make anew what people deleted in the CRM;
+    `restore_known`: also what the tables know of as deleted, not only what they take to be there.
     """
 
     sinks: tuple[str, ...]
@@ -57,6 +58,7 @@ class Selection:
     event_types: frozenset[str] = frozenset()
     verify: bool = False
     restore: bool = False
+    restore_known: bool = True
 
     @property
     def whole(self) -> bool:
@@ -74,6 +76,7 @@ class Selection:
             "event_types": sorted(self.event_types),
             "verify": self.verify,
             "restore": self.restore,
+            "restore_known": self.restore_known,
         }
 
 
