@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak storm chaos up lock schemas image image-trial clean
+.PHONY: help demo test check audit bench soak storm chaos up lock schemas image image-trial clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ check: $(STAMP) ## Lint, types, import contracts, generated files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/connector schemas --check
+
+audit: ## Ask for known vulnerabilities of the locked dependencies (needs uv and the network)
+	@uv tool run pip-audit --require-hashes --disable-pip -r requirements/runtime.txt
 
 bench: $(STAMP) ## Measure against references and bars, and write docs/performance.md
 	@$(BIN)/python tests/bench/run_bench.py

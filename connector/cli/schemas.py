@@ -57,11 +57,13 @@ def schemas(
 
 def _rendered() -> dict[Path, str]:
     from connector.deployment_files import rendered_deployment_files
+    from connector.monitoring_files import rendered_monitoring_files
     from connector.settings_reference import rendered_configuration
     from connector.topics_reference import rendered_contract
 
     files = {Path("schemas") / name: text for name, text in rendered_contract().items()}
     files |= rendered_deployment_files()
+    files |= rendered_monitoring_files()
     files[Path("docs/configuration.md")] = rendered_configuration()
     return files
 
