@@ -34,13 +34,16 @@ def demo(
     data_dir: Annotated[
         Path, typer.Option("--data-dir", help="Emptied at start; logs and data stay for a look.")
     ] = Path(".connector/demo"),
+    secure: Annotated[
+        bool, typer.Option("--secure", help="With TLS, SCRAM and ACLs at Kafka: each role a user of its own.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start a real Kafka, PostgreSQL and every role, play WhatsApp webhooks, and count what both CRMs got.
 
     Exit code 0 only if nothing is missing and nothing is doubled in either.
     """
-    raise typer.Exit(asyncio.run(_demo(data_dir, as_json=as_json)))
+    raise typer.Exit(asyncio.run(_demo(data_dir, secure=secure, as_json=as_json)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,7 @@ class _Crm:
         return self.read((await self.client.get(self.state_path)).json())
 
 
-async def _demo(data_dir: Path, *, as_json: bool) -> int:
+async def _demo(data_dir: Path, *, secure: bool, as_json: bool) -> int:
     from connector.embedded.deployment import LocalDeployment, SandboxOptions
     from connector.sandbox.story import story
 
@@ -72,6 +75,7 @@ async def _demo(data_dir: Path, *, as_json: bool) -> int:
         roles=["ingress", "route", "sync-hubspot", "sync-salesforce", "outbound"],
         sandbox=SandboxOptions(hubspot={"burst_limit": 190}),
         env={"CONNECTOR_LOG__FORMAT": "json"},
+        secure_kafka=secure,
         say=say,
     )
     async with deployment:

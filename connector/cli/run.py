@@ -28,11 +28,13 @@ def run(role: Annotated[RoleName, typer.Argument(help="Which role this process i
 
     from connector.roles import load_role
     from connector.settings import load_settings
+    from connector.streams.connection import client_arguments
     from connector.telemetry.logging import configure_logging
 
     with contextlib.suppress(OSError, AttributeError):  # another C library has its own ways
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _MALLOC_HEAPS)
     settings = load_settings()
+    client_arguments(settings.kafka)  # files that are no use are told now, not where the first client is made
     configure_logging(settings.log)
     work = load_role(str(role))
     gc.collect()

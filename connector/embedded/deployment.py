@@ -27,6 +27,7 @@ from connector.sandbox.whatsapp.config import APP_SECRET, VERIFY_TOKEN, WhatsApp
 from connector.settings import KafkaSettings
 from connector.state.migrate import migrate
 from connector.streams.topic_admin import create_topics
+from connector.topics import OPERATOR
 
 EMBEDDED_PARTITIONS = 4
 
@@ -65,7 +66,8 @@ class LocalDeployment:
 
     `roles` may name a role several times: each is a replica with its own health port. `env` comes on top of
     this process's environment. `command` is the connector that the processes run: its program by absolute path, and
-    what comes before `run ROLE`. `say` gets a sentence for each step.
+    what comes before `run ROLE`. `secure_kafka`: TLS and ACLs, each role a user of its own, commands the operator's.
+    `say` gets a sentence for each step.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class LocalDeployment:
         ingress_port: int | None = None,
         policy: RestartPolicy | None = None,
         command: Sequence[str] = (sys.executable, "-m", "connector"),
+        secure_kafka: bool = False,
         say: Callable[[str], None] = lambda _: None,
         on_change: Callable[[Status], None] = lambda _: None,
     ) -> None:
@@ -90,7 +93,7 @@ class LocalDeployment:
         self._command = command
         self._say = say
         self._on_change = on_change
-        self.stack = EmbeddedStack(self._data_dir)
+        self.stack = EmbeddedStack(self._data_dir, secure_kafka=secure_kafka)
         self.supervisor: Supervisor | None = None
         self._more: list[Supervisor] = []
         self.hubspot_url = ""
@@ -126,8 +129,7 @@ class LocalDeployment:
         await self.stack.start()
         self._say("creating tables and topics")
         await migrate(self.stack.database_url)
-        kafka = KafkaSettings(bootstrap_servers=self.stack.bootstrap_servers)
-        await create_topics(kafka, partitions=EMBEDDED_PARTITIONS, replication=1)
+        await create_topics(self._operators_kafka(), partitions=EMBEDDED_PARTITIONS, replication=1)
         if self._sandbox:
             self.hubspot_url, self.salesforce_url, self.whatsapp_url = (
                 f"http://127.0.0.1:{port}" for port in free_ports(3)
@@ -185,13 +187,26 @@ class LocalDeployment:
     ) -> None:
         await self.stop()
 
+    def _operators_kafka(self) -> KafkaSettings:
+        servers, security = self.stack.bootstrap_servers, self.stack.kafka.security
+        if security is None:
+            return KafkaSettings(bootstrap_servers=servers)
+        return security.settings(servers, user=OPERATOR)
+
+    def _kafka_environment(self, user: str) -> Mapping[str, str]:
+        security = self.stack.kafka.security
+        return {} if security is None else security.environment(user)
+
     def _environment(self) -> dict[str, str]:
+        # Another Kafka's settings are none of this one.
+        inherited = {n: v for n, v in os.environ.items() if not n.startswith("CONNECTOR_KAFKA__")}
         env = {
-            **os.environ,
+            **inherited,
             "CONNECTOR_KAFKA__BOOTSTRAP_SERVERS": self.stack.bootstrap_servers,
             "CONNECTOR_KAFKA__REPLICATION_FACTOR": "1",
             "CONNECTOR_KAFKA__PARTITIONS": str(EMBEDDED_PARTITIONS),
             "CONNECTOR_DATABASE__URL": self.stack.database_url,
+            **self._kafka_environment(OPERATOR),
         }
         env.setdefault("CONNECTOR_MEDIA__STORE", str(self._data_dir / "media"))
         if self._sandbox:
@@ -211,6 +226,7 @@ class LocalDeployment:
             self.ingress_urls.append(url)
         env = {
             **self.env,
+            **self._kafka_environment(role),
             f"CONNECTOR_{group}__PORT": str(port),
             f"CONNECTOR_{group}__HOST": "127.0.0.1",
         }

@@ -21,8 +21,11 @@ from connector.embedded.directory import DirectoryLock, require_space, write_ato
 from connector.embedded.errors import OWN_KAFKA, DiskFull, EngineFailed, PortTaken
 from connector.embedded.java import Java, bundled_home, find_java
 from connector.embedded.kafka_jars import kafka_class_path
+from connector.embedded.kafka_security import KafkaSecurity
 from connector.embedded.ports import HOST, RememberedPorts
 from connector.embedded.process import EngineProcess, ProcessPlan, stop_leftover
+from connector.settings import KafkaSettings
+from connector.streams.connection import client_arguments
 
 _LOG4J = Path(__file__).with_name("log4j2.properties")
 _BIND_ATTEMPTS = 4
@@ -33,13 +36,19 @@ _NO_SPACE = "No space left on device"
 class EmbeddedKafka:
     """A broker whose log is kept in `data_dir` between runs.
 
-    `port`: a fixed loopback port; None chooses a free one and remembers it. `heap`: the JVM's -Xmx.
+    `port`: a fixed loopback port; None chooses a free one and remembers it. `heap`: the JVM's -Xmx. `secure`: TLS, SCRAM
+    and ACLs, from the first start on this directory on.
     Topics are never created by themselves (`auto.create.topics.enable=false`). An acknowledged record is
     in the page cache: it survives `kill -9` of the broker, as with any Kafka, not the loss of power.
     """
 
-    def __init__(self, data_dir: Path, *, port: int | None = None, heap: str = "512m") -> None:
+    def __init__(
+        self, data_dir: Path, *, port: int | None = None, heap: str = "512m", secure: bool = False
+    ) -> None:
         self._dir = data_dir.absolute()
+        self._secure = secure
+        self.security: KafkaSecurity | None = None
+        """Who may connect, and how; None: everybody, plainly. Known once it was started."""
         self._port = port
         self._heap = heap
         self._lock = DirectoryLock(self._dir)
@@ -105,6 +114,8 @@ class EmbeddedKafka:
         command = _java_command(java, jars, heap=self._heap, scratch=self._dir / "tmp")
         await stop_leftover(self._plan(command))
         self._clear_scratch()
+        if self._secure:
+            self.security = await asyncio.to_thread(KafkaSecurity, self._dir / "security")
         for attempt in range(1, _BIND_ATTEMPTS + 1):
             ports = self._ports.choose(engine="Kafka", fixed=self._port)
             self._write_configuration(broker=ports["broker"], controller=ports["controller"])
@@ -113,6 +124,8 @@ class EmbeddedKafka:
             self._process.start()
             self._bootstrap = f"{HOST}:{ports['broker']}"
             if await self._ready(self._process, deadline=time.monotonic() + timeout):
+                if self.security is not None:
+                    await self.security.allow(self._bootstrap)
                 return
             self._process.kill()
             log = self._process.log_since_start()
@@ -142,13 +155,16 @@ class EmbeddedKafka:
         (self._dir / "tmp").mkdir(mode=0o700)
 
     def _write_configuration(self, *, broker: int, controller: int) -> None:
+        listener, security = "PLAINTEXT", ""
+        if self.security is not None:
+            listener, security = "SASL_SSL", self.security.broker_properties()
         # log.dirs is relative to the working directory: an absolute path with a comma would be two folders,
         # and a properties file is Latin-1.
         write_atomically(
             self._dir / "server.properties",
             f"""process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://{HOST}:{broker},CONTROLLER://{HOST}:{controller}
+listeners={listener}://{HOST}:{broker},CONTROLLER://{HOST}:{controller}
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@{HOST}:{controller}
 log.dirs=data
@@ -169,7 +185,7 @@ metadata.max.idle.interval.ms=5000
 num.network.threads=2
 num.io.threads=4
 log.cleaner.dedupe.buffer.size=16777216
-""",
+{security}""",
         )
 
     def _format(self, command: list[str]) -> None:
@@ -180,8 +196,9 @@ log.cleaner.dedupe.buffer.size=16777216
         shutil.rmtree(self._dir / "data", ignore_errors=True)
         (self._dir / "data").mkdir(mode=0o700)
         cluster = _cluster_id()
+        users = self.security.format_options() if self.security is not None else []
         answer = subprocess.run(  # noqa: S603 - our own argv
-            [*command, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties"],
+            [*command, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties", *users],
             cwd=self._dir,
             env=_environment(),
             capture_output=True,
@@ -202,9 +219,12 @@ log.cleaner.dedupe.buffer.size=16777216
     async def _ready(self, process: EngineProcess, *, deadline: float) -> bool:
         """True when it serves groups; False when it ended or the deadline passed."""
         host, port = self._bootstrap.split(":")
+        settings = KafkaSettings(bootstrap_servers=self._bootstrap)
+        if self.security is not None:
+            settings = self.security.settings(self._bootstrap)
         while process.pid is not None and time.monotonic() < deadline:
             # Quietly until the port is open: a Kafka client logs every refused connection.
-            if await _listens(host, int(port)) and await _has_coordinator(self._bootstrap):
+            if await _listens(host, int(port)) and await _has_coordinator(settings):
                 return True
             await asyncio.sleep(0.05)
         return False
@@ -272,9 +292,9 @@ async def _listens(host: str, port: int) -> bool:
     return True
 
 
-async def _has_coordinator(bootstrap: str) -> bool:
+async def _has_coordinator(settings: KafkaSettings) -> bool:
     """The port answers about a second before group coordination does on a fresh broker."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
+    admin = AIOKafkaAdminClient(**client_arguments(settings), request_timeout_ms=5000)
     try:
         await admin.start()
         await admin.find_coordinator("connector-readiness")

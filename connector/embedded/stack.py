@@ -20,7 +20,7 @@ from connector.embedded.postgres import EmbeddedPostgres
 class EmbeddedStack:
     """Kafka and PostgreSQL under `data_dir`, kept between runs, owned by one process at a time.
 
-    Enter it from the main thread: on Linux the engines end with the thread that started them.
+    `secure_kafka`: TLS, SCRAM and ACLs. Enter it from the main thread: on Linux the engines end with the thread that started them.
     """
 
     def __init__(
@@ -30,8 +30,9 @@ class EmbeddedStack:
         kafka_port: int | None = None,
         postgres_port: int | None = None,
         database: str = "connector",
+        secure_kafka: bool = False,
     ) -> None:
-        self.kafka = EmbeddedKafka(data_dir / "kafka", port=kafka_port)
+        self.kafka = EmbeddedKafka(data_dir / "kafka", port=kafka_port, secure=secure_kafka)
         self.postgres = EmbeddedPostgres(data_dir / "postgres", port=postgres_port)
         self._database = database
         self._lock = DirectoryLock(data_dir)

@@ -24,6 +24,7 @@ from connector.settings import KafkaSettings
 from connector.streams.backoff import backoff
 from connector.streams.codec import EncodedRecord
 from connector.streams.connection import client_arguments
+from connector.streams.reachability import no_answer
 from connector.telemetry.health import StageHealth
 from connector.telemetry.metrics import INGRESS_BROKER_SECONDS, INGRESS_PRODUCERS_REPLACED
 from connector.topics import CRM_TRIGGERS, DEAD_LETTERS, WHATSAPP_HISTORY, WHATSAPP_UPDATES
@@ -149,7 +150,8 @@ class KafkaPublisher:
                 attempt += 1
                 if not isinstance(error, KafkaError | OSError | TimeoutError):
                     _log.exception("connecting failed for a reason that was not foreseen")
-                self._health.waiting("kafka", reason=self._describe(error), advice=_advice(error))
+                told = await self._told(error)
+                self._health.waiting("kafka", reason=told.message, advice=told.advice)
                 await asyncio.sleep(backoff(attempt, random=random.random, longest=_LONGEST_PAUSE))
                 continue
             attempt = 0
@@ -177,11 +179,11 @@ class KafkaPublisher:
             raise
         return _Session(producer)
 
-    def _describe(self, error: BaseException) -> str:
+    async def _told(self, error: BaseException) -> Transient:
         if isinstance(error, UnknownTopicOrPartitionError):
             names = [topic.full_name(self._kafka.topic_prefix) for topic in _WRITTEN]
-            return f"A topic of {' and '.join(names)} does not exist."
-        return f"Kafka does not answer at {self._kafka.bootstrap_servers}: {error!r}."
+            return Transient(f"A topic of {' and '.join(names)} does not exist.", advice=_advice(error))
+        return await no_answer(self._kafka, error)
 
 
 class _Session:

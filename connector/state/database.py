@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -113,9 +114,21 @@ async def database_errors() -> AsyncIterator[None]:
         ) from error
     except _GONE as error:
         raise Transient(
-            f"The database does not answer: {type(error).__name__}: {error}.",
-            advice="check CONNECTOR_DATABASE__URL; `connector up` keeps its own in connector.env of its data directory",
+            f"The database does not answer: {type(error).__name__}: {error}.", advice=_advice(error)
         ) from error
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (
+            "check sslmode and sslrootcert of CONNECTOR_DATABASE__URL (or PGSSLMODE, PGSSLROOTCERT): the file has to hold "
+            "the authority that signed the server's certificate, and the host to be a name in it"
+        )
+    if isinstance(error, FileNotFoundError):
+        return "check the files that CONNECTOR_DATABASE__URL or PGSSLROOTCERT name, or the server's socket where it is a folder"
+    return (
+        "check CONNECTOR_DATABASE__URL; `connector up` keeps its own in connector.env of its data directory"
+    )
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from connector.errors import ConnectorError, Terminal
-from connector.settings import Settings
+from connector.settings import KafkaSettings, Settings
 from connector.streams.app import HANDLER_TIMEOUT, StageApp, group_name, make_app
 from connector.streams.backoff import backoff
 from connector.streams.batch import BatchRunner
@@ -29,6 +29,7 @@ from connector.streams.hardened import HardenedConsumer
 from connector.streams.outcomes import Record, Stage
 from connector.streams.pauses import Pauses
 from connector.streams.producer import DurableProducer
+from connector.streams.reachability import no_answer
 from connector.streams.taking import Taker
 from connector.streams.watchdog import watch_progress
 from connector.telemetry import metrics
@@ -99,7 +100,9 @@ async def run_stage(
                 health.starting()
                 continue
             failures = 1 if time.monotonic() - began > _HEALTHY_AFTER else failures + 1
-            await _consider(failure, failures=failures, stage=stage, health=health, stop=stop)
+            await _consider(
+                failure, failures=failures, stage=stage, health=health, kafka=settings.kafka, stop=stop
+            )
     finally:
         watchdog.cancel()
         await asyncio.wait({watchdog})
@@ -108,7 +111,13 @@ async def run_stage(
 
 
 async def _consider(
-    failure: BaseException, *, failures: int, stage: Stage, health: StageHealth, stop: asyncio.Event
+    failure: BaseException,
+    *,
+    failures: int,
+    stage: Stage,
+    health: StageHealth,
+    kafka: KafkaSettings,
+    stop: asyncio.Event,
 ) -> None:
     """Wait before the app is built again; or raise `Terminal`."""
     if isinstance(failure, Terminal):
@@ -116,7 +125,8 @@ async def _consider(
     metrics.STREAM_RESTARTS.labels(stage.name).inc()
     health.starting()
     if isinstance(failure, KafkaError | OSError):
-        health.waiting("kafka", reason=f"Kafka does not answer: {failure!r}.", advice="check the brokers")
+        told = await no_answer(kafka, failure)
+        health.waiting("kafka", reason=told.message, advice=told.advice)
     elif failures >= _MOST_FAILURES:
         raise Terminal(
             f"The stream app of {stage.name} failed {failures} times in a row, last with {failure!r}. "

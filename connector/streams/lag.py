@@ -11,10 +11,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from connector.errors import Transient
 from connector.settings import KafkaSettings
 from connector.streams.app import group_name
 from connector.streams.connection import client_arguments
+from connector.streams.reachability import no_answer
 from connector.topics import Topic
 
 
@@ -77,10 +77,7 @@ async def broker_view(settings: KafkaSettings, *, timeout: float | None) -> Asyn
                 await consumer.stop()
                 await admin.close()
     except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
-        raise Transient(
-            f"Kafka does not answer at {settings.bootstrap_servers}: {str(error) or type(error).__name__}.",
-            advice="check CONNECTOR_KAFKA__BOOTSTRAP_SERVERS and the brokers",
-        ) from error
+        raise await no_answer(settings, error) from error
 
 
 async def group_lags(

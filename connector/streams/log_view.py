@@ -16,6 +16,7 @@ from connector.settings import KafkaSettings
 from connector.state.offsets import Place
 from connector.state.standing import LogSpan
 from connector.streams.connection import client_arguments
+from connector.streams.reachability import no_answer
 
 _ASK_TIMEOUT = 15.0  # seconds
 _ENDS_TIMEOUT = 10.0
@@ -44,7 +45,7 @@ async def log_reader(
         await consumer.start()
         yield consumer
     except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
-        raise Transient(f"Kafka does not answer: {error!r}.", advice="check the brokers") from error
+        raise await no_answer(settings, error) from error
     finally:
         with contextlib.suppress(KafkaError, OSError):
             await asyncio.wait_for(consumer.stop(), timeout=5)

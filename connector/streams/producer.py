@@ -23,6 +23,7 @@ from connector.errors import Rejected, Terminal, Transient
 from connector.settings import KafkaSettings
 from connector.streams.codec import EncodedRecord
 from connector.streams.connection import client_arguments
+from connector.streams.reachability import no_answer
 
 MAX_RECORD_BYTES = 24 * 1024 * 1024
 """The largest record sent: a dead letter of an 8 MB webhook is 11 MB of base64."""
@@ -67,10 +68,7 @@ class DurableProducer:
                 await producer.start()
             except KafkaError as error:
                 await _drop(producer)
-                raise Transient(
-                    f"Kafka does not answer at {self._settings.bootstrap_servers}: {error!r}.",
-                    advice="check CONNECTOR_KAFKA__BOOTSTRAP_SERVERS and the brokers",
-                ) from error
+                raise await no_answer(self._settings, error) from error
             except BaseException:
                 await _drop(producer)
                 raise

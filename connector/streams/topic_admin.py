@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     InvalidReplicationFactorError,
+    KafkaConnectionError,
     KafkaError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
@@ -22,6 +24,7 @@ from aiokafka.errors import (
 from connector.errors import Terminal, Transient
 from connector.settings import KafkaSettings
 from connector.streams.connection import client_arguments
+from connector.streams.reachability import no_answer
 from connector.topics import ALL_TOPICS, Topic
 
 
@@ -121,13 +124,15 @@ async def create_topics(
     except (ClusterAuthorizationFailedError, TopicAuthorizationFailedError) as error:
         raise Terminal(
             f"Kafka does not let us create or describe topics: {error!r}.",
-            advice="grant Create and DescribeConfigs, or create the topics by other means as docs/topics.md lists them",
+            advice="grant Create and DescribeConfigs, or create the topics by other means, as `connector topics list` names them",
         ) from error
     except InvalidReplicationFactorError as error:
         raise Terminal(
             f"The cluster has fewer brokers than the {replication} replicas asked for. No topic was created.",
             advice="set CONNECTOR_KAFKA__REPLICATION_FACTOR to the number of brokers at most",
         ) from error
+    except (KafkaConnectionError, ssl.SSLError) as error:
+        raise await no_answer(settings, error) from error
     except (KafkaError, TimeoutError, OSError) as error:
         raise Transient(
             f"Kafka at {settings.bootstrap_servers} did not finish creating topics: {error!r}.",

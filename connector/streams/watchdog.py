@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 from connector.errors import Terminal
 from connector.settings import Settings
 from connector.streams.connection import client_arguments
+from connector.streams.reachability import no_answer
 from connector.telemetry import metrics
 from connector.telemetry.health import StageHealth
 
@@ -154,7 +155,8 @@ class _BrokerView:
                 positions = await self._ask(partitions)
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
             await self.close()
-            health.waiting("kafka", reason=f"Kafka does not answer: {error!r}.", advice="check the brokers")
+            told = await no_answer(self._settings.kafka, error)
+            health.waiting("kafka", reason=told.message, advice=told.advice)
             return None
         health.recovered("kafka")
         return positions

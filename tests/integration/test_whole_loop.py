@@ -1,4 +1,4 @@
-"""The commands as a person runs them, on a whole deployment of their own."""
+"""The commands as a person runs them, on a whole deployment of their own, whose Kafka has TLS, SCRAM and ACLs."""
 
 import asyncio
 import json
@@ -16,9 +16,16 @@ from connector.embedded.deployment import (
     LocalDeployment,
     SandboxOptions,
 )
+from connector.errors import Terminal, Transient
 from connector.sandbox.whatsapp import payloads
 from connector.sandbox.whatsapp.payloads import BusinessNumber, Person
 from connector.sandbox.whatsapp.sender import WebhookSender
+from connector.settings import KafkaSettings
+from connector.streams.codec import EncodedRecord
+from connector.streams.lag import group_lags
+from connector.streams.log_view import read_spans
+from connector.streams.producer import DurableProducer
+from connector.topics import CONVERSATION_EVENTS, CRM_TRIGGERS, WHATSAPP_UPDATES, Topic
 
 pytestmark = pytest.mark.xdist_group("whole loop")  # one deployment serves them all
 
@@ -33,6 +40,7 @@ async def deployment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
         tmp_path_factory.mktemp("whole loop"),
         roles=["ingress", "route", "sync-hubspot"],
         sandbox=SandboxOptions(hubspot={}),
+        secure_kafka=True,
     )
     async with started:
         yield started
@@ -164,3 +172,69 @@ async def test_a_wrong_setting_is_named(
     assert code == 1
     assert message in err
     assert "Traceback" not in err
+
+
+def _as_user(deployment: LocalDeployment, user: str) -> KafkaSettings:
+    security = deployment.stack.kafka.security
+    assert security is not None
+    return security.settings(deployment.stack.bootstrap_servers, user=user)
+
+
+@pytest.mark.parametrize(
+    ("user", "topic"),
+    [
+        pytest.param("ingress", CONVERSATION_EVENTS, id="ingress-makes-events"),
+        pytest.param("sync-hubspot", WHATSAPP_UPDATES, id="sink-makes-webhooks"),
+        pytest.param("media", CRM_TRIGGERS, id="media-asks-for-sends"),
+        pytest.param("route", CRM_TRIGGERS, id="route-asks-for-sends"),
+    ],
+)
+async def test_a_role_that_writes_what_it_may_not_is_refused(
+    deployment: LocalDeployment, user: str, topic: Topic
+) -> None:
+    """By the broker, whatever the process became: nothing is on the topic."""
+    producer = DurableProducer(_as_user(deployment, user), client="taken-over")
+    record = EncodedRecord(topic=topic, key=b"k", value=b"{}", headers=())
+    try:
+        with pytest.raises(Terminal, match="refuses us"):
+            await producer.send_all([record], timeout=10)
+    finally:
+        await producer.stop()
+
+
+async def test_a_role_that_reads_what_it_may_not_is_refused(deployment: LocalDeployment) -> None:
+    """The ingress, which the internet sees, cannot read back what it wrote, nor see how far anybody is."""
+    kafka = _as_user(deployment, "ingress")
+    with pytest.raises(Transient, match="does not let the user ingress"):
+        await read_spans(kafka, {"whatsapp.updates": None})
+    with pytest.raises(Transient, match="does not let the user ingress"):
+        await group_lags(kafka, [("route", WHATSAPP_UPDATES)])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        pytest.param({"password": "wrong"}, "refuses our login by SCRAM-SHA-512", id="password"),
+        pytest.param({"sasl_mechanism": "PLAIN"}, "does not know PLAIN", id="mechanism"),
+        pytest.param({"ca_file": None}, "is not trusted", id="authority"),
+        pytest.param(
+            {
+                "security_protocol": "PLAINTEXT",
+                "sasl_mechanism": "",
+                "username": "",
+                "password": "",
+                "ca_file": None,
+            },
+            "hangs up",
+            id="plain",
+        ),
+    ],
+)
+async def test_who_cannot_connect_is_told_why(
+    deployment: LocalDeployment, changed: dict[str, Any], said: str
+) -> None:
+    """The broker's reason and the setting to look at, not that it "does not answer"."""
+    kafka = KafkaSettings.model_validate(_as_user(deployment, "operator").model_dump() | changed)
+    with pytest.raises(Transient, match=said) as refused:
+        await DurableProducer(kafka, client="test").start()
+    assert "CONNECTOR_KAFKA__" in refused.value.advice
