@@ -1,19 +1,18 @@
 """Health states, their endpoints, and what logs must not show."""
 
 import asyncio
-import io
 import json
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import httpx
 import pytest
 import structlog
+from captured_logs import Lines, captured_logs
 
-from connector.settings import HealthSettings, LogSettings
+from connector.settings import HealthSettings
 from connector.telemetry.health import StageHealth, State, create_health_app, serve_health
-from connector.telemetry.logging import QuietRepeats, configure_logging
+from connector.telemetry.logging import QuietRepeats
 
 
 def test_the_worst_state_is_shown() -> None:
@@ -88,20 +87,11 @@ async def test_the_health_port_is_served_until_stop() -> None:
         await asyncio.open_connection("127.0.0.1", port)
 
 
-Lines = Callable[[], list[dict[str, Any]]]
-
-
 @pytest.fixture
 def logs() -> Iterator[Lines]:
-    """What is logged as JSON; the process's logging is as before afterwards."""
-    root, before = logging.getLogger(), structlog.get_config()
-    handlers, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    configure_logging(LogSettings(format="json"), stream=stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    structlog.configure(**before)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    """What is logged as JSON."""
+    with captured_logs() as lines:
+        yield lines
 
 
 def test_personal_data_and_secrets_are_masked(logs: Lines) -> None:
