@@ -58,7 +58,7 @@ async def planner(
     mapping = load_mapping(settings.sync.mapping)
     async with AsyncExitStack() as stack:
         opened = {
-            name: await stack.enter_async_context(_sink(settings, mapping, name, compare=compare))
+            name: await stack.enter_async_context(_sink(settings, mapping, name, compare=compare, told=told))
             for name in sinks
         }
         yield Planner(
@@ -94,12 +94,15 @@ def applier(settings: Settings, *, told: Callable[[Progress], None]) -> Applier:
 
 
 @asynccontextmanager
-async def _sink(settings: Settings, mapping: SyncMapping, name: str, *, compare: bool) -> AsyncIterator[Sink]:
+async def _sink(
+    settings: Settings, mapping: SyncMapping, name: str, *, compare: bool, told: Callable[[str], None]
+) -> AsyncIterator[Sink]:
     from connector.crm.hubspot.adapter import HubSpot
     from connector.crm.hubspot.quota import account_limits as hubspot_limits
     from connector.crm.quota import governed
     from connector.crm.salesforce.adapter import Salesforce
     from connector.crm.salesforce.quota import account_limits as salesforce_limits
+    from connector.recovery.replay.patience import PatientComparison
     from connector.recovery.replay.planning import Sink
 
     kind = HubSpot if name == HubSpot.name else Salesforce
@@ -120,7 +123,7 @@ async def _sink(settings: Settings, mapping: SyncMapping, name: str, *, compare:
                     f"{name} lacks our properties: {', '.join(report.missing)}. Nothing was planned.",
                     advice=report.advice,
                 )
-            yield Sink(name=name, cost=_cost(kind, limits), comparison=crm)
+            yield Sink(name=name, cost=_cost(kind, limits), comparison=PatientComparison(crm, told=told))
         finally:
             await crm.close()
 

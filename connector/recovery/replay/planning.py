@@ -7,25 +7,15 @@ of their keys, some thousand at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
-from connector.crm.port import (
-    ActivityChange,
-    ActivityQuery,
-    Compared,
-    Differs,
-    FindResult,
-    Later,
-    Priority,
-    RecordComparison,
-    Same,
-    Terms,
-)
+from connector.crm.port import Compared, Differs, RecordComparison, Same
 from connector.events import ContactMerged
+from connector.recovery.replay.comparing import Look
 from connector.recovery.replay.items import (
     Act,
     CallCost,
@@ -36,7 +26,7 @@ from connector.recovery.replay.items import (
     Tally,
     summarise,
 )
-from connector.recovery.replay.judging import ActivityRow, ContactRow, Judge, lost_row
+from connector.recovery.replay.judging import ActivityRow, Judge
 from connector.recovery.replay.pieces import (
     MESSAGE,
     PERSON,
@@ -62,7 +52,6 @@ from connector.sync.core.fold import Position, resolve
 from connector.sync.core.holding import HoldRules
 from connector.sync.core.mapping import SyncMapping
 
-_TERMS = Terms(priority=Priority.REPLAY)
 _SMALL = 50_000  # records that one process reads sooner than several begin
 
 Progress = Callable[[str], None]
@@ -161,6 +150,10 @@ class _Making:
     number: int
     tally: Tally = field(default_factory=Tally)
 
+    @property
+    def _look(self) -> Look:
+        return Look(crm=self.sink.comparison)
+
     async def run(self) -> SinkSummary:
         # Two streams are read at once, and rows in between: each on a connection of its own.
         told = await connect(self.planner.database_url)
@@ -226,7 +219,7 @@ class _Making:
             rows=source.all(rows, self.selection.contacts) if self.selection.whole else None,
             lookup=self.connection,
         ):
-            said = await self._compare_contacts(judge, batch)
+            said = await self._look.contacts(judge, batch)
             self.tally.look(
                 Kind.CONTACT,
                 log=sum(entry.told is not None for entry in batch),
@@ -239,20 +232,6 @@ class _Making:
                     for entry in batch
                 ]
             )
-
-    async def _compare_contacts(
-        self, judge: Judge, batch: Sequence[Entry[ContactRow]]
-    ) -> dict[str, Compared]:
-        crm = self.sink.comparison
-        known = [
-            (entry.key, judge.desired_contact(entry.row, judge.contact_facts(entry.row, entry.told)).upsert)
-            for entry in batch
-            if entry.row is not None and _may_be_compared(entry.row)
-        ]
-        if crm is None or not known:
-            return {}
-        said = await crm.compare_contacts([upsert for _, upsert in known], _TERMS)
-        return {key: answer for (key, _), answer in zip(known, said, strict=True)}
 
     async def _activities(self, judge: Judge, told: asyncpg.Connection, rows: asyncpg.Connection) -> None:
         source = activity_rows(self.sink.name)
@@ -270,8 +249,8 @@ class _Making:
             names = sorted({str(holder) for holder in holders.values() if holder is not None})
             people = await contact_rows(self.sink.name).named(self.connection, names)
             acts = await acts_of(self.connection, self.plan_id, self.sink.name, names)
-            found = await self._find_lost(batch, holders, people)
-            said = await self._compare_activities(judge, batch, holders, people, found=found)
+            found = await self._look.lost(batch, holders, people)
+            said = await self._look.activities(judge, batch, holders, people, found=found)
             self.tally.look(
                 Kind.ACTIVITY,
                 log=sum(entry.told is not None for entry in everything),
@@ -305,69 +284,6 @@ class _Making:
         self.tally.acts[Kind.ACTIVITY, Act.NOTHING] += len(forgotten)
         return [entry for entry in batch if entry.key not in forgotten]
 
-    async def _find_lost(
-        self,
-        batch: Sequence[Entry[ActivityRow]],
-        holders: Mapping[str, UUID | None],
-        people: Mapping[str, ContactRow],
-    ) -> dict[str, FindResult]:
-        """Records in the CRM of messages that the tables do not have."""
-        crm = self.sink.comparison
-        if crm is None:
-            return {}
-        queries = [
-            ActivityQuery(wamid=entry.key, contact_record_ids=(contact.record_id,))
-            for entry in batch
-            if entry.row is None
-            and (contact := people.get(str(holders[entry.key]))) is not None
-            and contact.record_id is not None
-        ]
-        found: dict[str, FindResult] = {}
-        for start in range(0, len(queries), crm.activities_per_call):
-            part = queries[start : start + crm.activities_per_call]
-            results = await crm.find_activities(part, _TERMS)
-            found |= {query.wamid: result for query, result in zip(part, results, strict=True)}
-        return found
-
-    async def _compare_activities(
-        self,
-        judge: Judge,
-        batch: Sequence[Entry[ActivityRow]],
-        holders: Mapping[str, UUID | None],
-        people: Mapping[str, ContactRow],
-        *,
-        found: Mapping[str, FindResult],
-    ) -> dict[str, Compared]:
-        crm = self.sink.comparison
-        if crm is None:
-            return {}
-        known: list[tuple[str, ActivityChange]] = []
-        for entry in batch:
-            row, name = entry.row, str(holders[entry.key])
-            contact = people.get(name)
-            if contact is None:
-                continue
-            if row is None:
-                if not isinstance(lost := found.get(entry.key), str):
-                    continue
-                row = lost_row(entry.key, lost, contact)
-            elif row.waits or row.problem or row.record_id is None:
-                continue
-            # Of somebody whose record is made anew the messages may be gone, too: they are looked at where they were.
-            place = contact.record_id or row.on_record_id
-            if place is None:
-                continue
-            contact = replace(contact, record_id=place)
-            facts = judge.activity_facts(row, entry.told)
-            known.append((entry.key, judge.desired_activity(row, facts, contact=contact).change))
-        answers: dict[str, Compared] = {
-            key: result for key, result in found.items() if isinstance(result, Later)
-        }
-        if known:
-            said = await crm.compare_activities([change for _, change in known], _TERMS)
-            answers |= {key: answer for (key, _), answer in zip(known, said, strict=True)}
-        return answers
-
     async def _keep(self, items: Sequence[PlannedItem]) -> None:
         for item in items:
             self.tally.add(item)
@@ -376,17 +292,6 @@ class _Making:
         self.number = await keep_items(
             self.connection, self.plan_id, self.sink.name, items, after=self.number
         )
-
-
-def _may_be_compared(row: ContactRow) -> bool:
-    return (
-        row.record_id is not None
-        and not row.waits
-        and not row.problem
-        and not row.shared
-        and row.redirect_to is None
-        and row.held is None
-    )
 
 
 def _there(said: Iterable[Compared]) -> int:
