@@ -81,7 +81,7 @@ class Replays:
 
     async def items(self, plan: Plan) -> list[ListedItem]:
         async with self.world.pool.acquire() as connection:
-            return await listed_items(connection, plan.plan_id)
+            return await listed_items(connection, plan.plan_id, most=10_000)
 
     def written(self, *, since: int) -> set[tuple[str, str]]:
         """(created or updated, record id) of every record that was written after the call with that number."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from connector.cli.operator import ByOption, database, given_reason, moment, who
-from connector.cli.output import JsonOption, err, out, print_json, print_table
+from connector.cli.operator import ByOption, database, given_reason, who
+from connector.cli.output import JsonOption, err, out, print_json
 from connector.cli.replay_parts import (
     ALL,
     applier,
@@ -24,13 +22,17 @@ from connector.cli.replay_parts import (
     record_step,
     stop_on_signals,
 )
+from connector.cli.replay_shown import print_items, show_plan, show_plans, show_progress
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from connector.recovery.replay.applying import Progress
-    from connector.recovery.replay.plans import ListedItem, Plan
+    from connector.recovery.replay.plans import Plan
 
 _COMMAND = "replay"
 _SHOWN = 20
+_SHOWN_ON_REQUEST = 1_000
 
 
 def replay(
@@ -97,7 +99,7 @@ def replay(
     if len(acts) + list_plans > 1:
         raise typer.BadParameter("give one of --apply, --resume, --cancel, --show and --list")
     if list_plans:
-        _list(as_json=as_json)
+        asyncio.run(_list(as_json=as_json))
     elif show:
         asyncio.run(_show(show, as_json=as_json, as_csv=as_csv))
     elif apply or resume:
@@ -139,10 +141,8 @@ async def _plan(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    from connector.recovery.replay.plans import listed_items
     from connector.recovery.replay.selection import EVENT_TYPES, TOPICS, Selection, read_point
     from connector.settings import load_settings
-    from connector.state.database import connect, database_errors
 
     if topic not in TOPICS and topic != "none":
         raise typer.BadParameter(f"--topic is one of {', '.join(TOPICS)}, none")
@@ -162,14 +162,33 @@ async def _plan(
     )
     async with planner(settings, sinks, compare=verify, told=_told) as maker:
         plan = await maker.make(selection, who=who(by), now=now)
-    async with database_errors():
-        connection = await connect(settings.database.url.get_secret_value())
-        try:
-            most = None if as_json or as_csv else _SHOWN
-            items = await listed_items(connection, plan.plan_id, most=most)
-        finally:
-            await connection.close()
-    _print(plan, items, as_json=as_json, as_csv=as_csv)
+    async with database() as (_, connection):
+        await _shown(connection, plan, as_json=as_json, as_csv=as_csv)
+
+
+async def _shown(
+    connection: asyncpg.Connection,
+    plan: Plan,
+    *,
+    as_json: bool,
+    as_csv: bool,
+    progress: Progress | None = None,
+) -> None:
+    """Print a plan; `progress`: it is one that is kept, and this is how far it was applied."""
+    from connector.recovery.replay.plans import count_items, each_item, listed_items
+
+    if as_json or as_csv:
+        async with connection.transaction():
+            items = each_item(connection, plan.plan_id)
+            await print_items(plan, items, as_csv=as_csv, progress=progress)
+        return
+    most = _SHOWN if progress is None else _SHOWN_ON_REQUEST
+    first = await listed_items(connection, plan.plan_id, most=most)
+    more = await count_items(connection, plan.plan_id) - len(first)
+    if progress is None:
+        show_plan(plan, first, more=more)
+    else:
+        show_progress(plan, first, more=more, progress=progress)
 
 
 def _told(line: str) -> None:
@@ -177,127 +196,21 @@ def _told(line: str) -> None:
         err.print(f"[dim]{line}[/]")
 
 
-def _print(plan: Plan, items: Sequence[ListedItem], *, as_json: bool, as_csv: bool) -> None:
-    from connector.recovery.replay.items import sentence
-
-    if as_json:
-        print_json(_document(plan) | {"items": [asdict(item) for item in items]})
-        return
-    if as_csv:
-        typer.echo(_as_csv(items), nl=False)
-        return
-    if items:
-        print_table(
-            ["sink", "act", "what", "key", "fields", "why"],
-            [
-                [item.sink, item.act, item.kind, item.key, ", ".join(item.fields), item.reason]
-                for item in items
-            ],
-        )
-    for summary in plan.summaries:
-        out.print(f"{summary.sink}: {sentence(summary, verified=plan.verified)}", markup=False)
-    for note in _notes(plan):
-        out.print(f"note: {note}", markup=False)
-    if not any(summary.acts for summary in plan.summaries):
-        out.print("Nothing is to be done.")
-        return
-    out.print(f"plan {plan.hash}. Nothing was changed.")
-    out.print(f"next: connector replay --show {plan.hash} (all items)")
-    out.print(f'next: connector replay --apply {plan.hash} --reason "…"', markup=False)
-
-
-def _notes(plan: Plan) -> list[str]:
-    found = plan.summary
-    notes = []
-    if found["log_begins"] and not plan.selection["from"]:
-        notes.append(
-            f"the log begins at {found['log_begins']}: of what is older only what the tables know was compared"
-        )
-    if found["unread"]:
-        notes.append(f"{found['unread']:,} records are not understood: connector dlq ls")
-    if found["unrouted"]:
-        notes.append(
-            f"{found['unrouted']:,} messages were never routed; they are redriven, not replayed: connector dlq ls"
-        )
-    if not plan.verified:
-        notes.append(
-            "the CRM was not looked at: --verify finds what people changed there, and counts exactly"
-        )
-    return notes
-
-
-def _as_csv(items: Sequence[ListedItem]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["sink", "act", "kind", "key", "fields", "reason", "state"])
-    for item in items:
-        row = (item.sink, item.act, item.kind, item.key, " ".join(item.fields), item.reason, item.state)
-        # A spreadsheet takes a leading = + - @ for a formula.
-        writer.writerow([f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell for cell in row])
-    return text.getvalue()
-
-
-def _document(plan: Plan) -> dict[str, Any]:
-    found = asdict(plan)
-    found.pop("plan_id")
-    return found | {"selection": plan.selection}
-
-
 async def _show(named: str, *, as_json: bool, as_csv: bool) -> None:
     from connector.recovery.replay.applying import progress_of
-    from connector.recovery.replay.plans import listed_items, load_plan
+    from connector.recovery.replay.plans import load_plan
 
     async with database() as (_, connection):
         plan = await load_plan(connection, named)
-        items = await listed_items(connection, plan.plan_id)
         progress = await progress_of(connection, plan.plan_id)
-    if as_json:
-        print_json(
-            _document(plan) | {"progress": asdict(progress), "items": [asdict(item) for item in items]}
-        )
-        return
-    if as_csv:
-        typer.echo(_as_csv(items), nl=False)
-        return
-    print_table(
-        ["sink", "act", "what", "key", "fields", "why", "state"],
-        [
-            [item.sink, item.act, item.kind, item.key, ", ".join(item.fields), item.reason, item.state]
-            for item in items
-        ],
-    )
-    out.print(f"plan {plan.hash}, made by {plan.made_by} at {moment(plan.made_at)}: {plan.state}; {progress}")
+        await _shown(connection, plan, as_json=as_json, as_csv=as_csv, progress=progress)
 
 
-def _list(*, as_json: bool) -> None:
-    async def load() -> Sequence[Plan]:
-        from connector.recovery.replay.plans import list_plans
+async def _list(*, as_json: bool) -> None:
+    from connector.recovery.replay.plans import list_plans
 
-        async with database() as (_, connection):
-            return await list_plans(connection)
-
-    plans = asyncio.run(load())
-    if as_json:
-        print_json([_document(plan) for plan in plans])
-        return
-    if not plans:
-        out.print("There is no plan. next: connector replay --sink …")
-        return
-    print_table(
-        ["plan", "state", "made", "by", "sinks", "writes", "why"],
-        [
-            [
-                plan.hash,
-                plan.state,
-                moment(plan.made_at),
-                plan.made_by,
-                ", ".join(plan.sinks),
-                f"{sum(summary.writes for summary in plan.summaries):,}",
-                plan.why or "",
-            ]
-            for plan in plans
-        ],
-    )
+    async with database() as (_, connection):
+        show_plans(await list_plans(connection), as_json=as_json)
 
 
 async def _apply(named: str, *, begin: bool, why: str, by: str, skip_stale: bool, as_json: bool) -> None:

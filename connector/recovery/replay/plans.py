@@ -213,18 +213,30 @@ class ListedItem:
     state: str
 
 
-async def listed_items(
-    connection: Connection, plan_id: int, *, most: int | None = None, states: Sequence[str] = ()
-) -> list[ListedItem]:
-    """Items of a plan in their order; `most`: so many of them; `states`: only those."""
+_ITEM = "sink, kind, key, act, fields, reason, state"
+
+
+async def listed_items(connection: Connection, plan_id: int, *, most: int) -> list[ListedItem]:
+    """The first items of a plan, at most so many."""
     rows = await connection.fetch(
-        "SELECT sink, kind, key, act, fields, reason, state FROM replay.items "
-        "WHERE plan_id = $1 AND (cardinality($3::text[]) = 0 OR state = ANY($3)) ORDER BY number LIMIT $2",
+        f"SELECT {_ITEM} FROM replay.items WHERE plan_id = $1 ORDER BY number LIMIT $2",  # noqa: S608 - ours
         plan_id,
         most,
-        list(states),
     )
     return [ListedItem(**dict(row)) for row in rows]
+
+
+async def each_item(connection: Connection, plan_id: int) -> AsyncIterator[ListedItem]:
+    """Every item of a plan in its order. In a transaction of the caller's."""
+    query = f"SELECT {_ITEM} FROM replay.items WHERE plan_id = $1 ORDER BY number"  # noqa: S608
+    async for row in connection.cursor(query, plan_id, prefetch=1_000):
+        yield ListedItem(**dict(row))
+
+
+async def count_items(connection: Connection, plan_id: int) -> int:
+    """How many items a plan lists."""
+    count: int = await connection.fetchval("SELECT count(*) FROM replay.items WHERE plan_id = $1", plan_id)
+    return count
 
 
 async def acts_of(connection: Connection, plan_id: int, sink: str, contacts: Sequence[str]) -> dict[str, Act]:
