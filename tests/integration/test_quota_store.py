@@ -148,7 +148,10 @@ async def test_a_day_that_is_used_up_is_looked_at_by_one_call_in_five_minutes(po
     later = datetime.now(UTC) + timedelta(seconds=301)
     looks = [await draw(store, Priority.REPLAY, now=later) for _ in range(3)]
     assert [item.verdict for item in looks] == [Verdict.GRANTED, Verdict.DAY, Verdict.DAY]
-    await store.set_day(number=looks[0].number, calls=50, left=49, slack=20)
+    await store.look_on(number=looks[0].number)
+    again = [await draw(store, Priority.REPLAY, now=later) for _ in range(2)]
+    assert [item.verdict for item in again] == [Verdict.GRANTED, Verdict.DAY]
+    await store.set_day(number=again[0].number, calls=50, left=49, slack=20)
     assert (await draw(store, now=later)).day_left == 48
 
 

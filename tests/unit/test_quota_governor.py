@@ -81,6 +81,9 @@ class Script(QuotaStore):
     async def set_day(self, *, number: int, calls: int, left: int, slack: int) -> None:
         await self._tell("day", number, calls, left, slack)
 
+    async def look_on(self, *, number: int) -> None:
+        await self._tell("look on", number)
+
     async def set_back_bucket(self, bucket: str, seconds: float) -> None:
         await self._tell("back", bucket, seconds)
 
@@ -226,6 +229,16 @@ async def test_a_day_that_is_used_up_is_told_with_what_is_left_and_when_it_is_lo
     assert "hubspot: daily quota used up until" in held.value.message
     assert "80 of 1,000 calls are left, kept for what comes before statuses" in held.value.message
     assert held.value.retry_after == 15.0
+
+
+async def test_a_look_at_a_used_up_day_that_hears_nothing_lets_the_next_call_look() -> None:
+    """Answers of HubSpot's search tell nothing of the day; each look was a search, and calls never came back."""
+    store = Script(drawn(number=1_001, ends=1_000), drawn(number=1_000, ends=1_000))
+    quota = governor(store)
+    await quota.run(answering(), bucket="burst", terms=NOW)
+    assert ("look on", 1_001) in store.told
+    await quota.run(answering(), bucket="burst", terms=NOW)
+    assert [what for what in store.told if what[0] == "look on"] == [("look on", 1_001)]
 
 
 async def test_a_call_whose_lease_ended_while_it_waited_is_not_sent() -> None:

@@ -227,6 +227,9 @@ class Governor:
             await self._heard_of_pace(bucket, draw, news.pace)
         if news.day is not None and draw.day_calls:
             await self._heard_of_day(draw, news.day)
+        elif draw.day_calls and draw.number > draw.ends:
+            # It passed, so calls are back; but not every answer tells how many (those of HubSpot's search do not).
+            await self._store.look_on(number=draw.number)
 
     async def _heard_of_pace(self, bucket: str, draw: Draw, news: PaceNews) -> None:
         if draw.pace_calls is None:
