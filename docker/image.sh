@@ -55,6 +55,11 @@ if [[ -n ${EXTRA_REQUIREMENTS:-} ]]; then arguments+=(--build-arg "EXTRA_REQUIRE
 secret() { if [[ -r $2 ]]; then arguments+=(--secret "id=$1,src=$2"); fi; }
 secret pip.conf "${PIP_CONFIG_FILE:-/etc/pip.conf}"
 secret ca-certificates "${SSL_CERT_FILE:-/nonexistent}"
+if ! buildah inspect --type image "$base" >/dev/null 2>&1 && ! buildah pull --quiet "$base" >/dev/null; then
+  echo "error the base image $base cannot be had; nothing was built." >&2
+  echo "next  BASE=debootstrap make image, which makes one of Debian packages, or BASE=<an image that can be had> make image" >&2
+  exit 1
+fi
 # Docker's format: the OCI one has no HEALTHCHECK.
 buildah build --format docker --pull=missing --layers "${arguments[@]}" -f docker/Dockerfile -t "$image" .
 echo "built $image"

@@ -22,8 +22,14 @@ _MALLOC_HEAPS, _M_ARENA_MAX = 2, -8
 RoleName = enum.StrEnum("RoleName", {name.replace("-", "_").upper(): name for name in ROLES})  # type: ignore[misc]
 
 
+def _leave(*_: object) -> None:
+    """End before there is anything to finish. The first process of a container ignores a signal that it does not handle."""
+    raise SystemExit(0)
+
+
 def run(role: Annotated[RoleName, typer.Argument(help="Which role this process is.")]) -> None:
     """Run one role in the foreground. Settings come from CONNECTOR_* variables."""
+    signal.signal(signal.SIGTERM, _leave)
     import uvloop
 
     from connector.roles import load_role
