@@ -54,7 +54,7 @@ image-trial: $(STAMP) ## Run every role from the image that `make image` built, 
 
 lock: ## Pin the dependencies again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q -o requirements/dev.txt
-	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q -c requirements/dev.txt -o requirements/runtime.txt
+	uv pip compile pyproject.toml --extra tracing --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q -c requirements/dev.txt -o requirements/runtime.txt
 	grep -o 'hatchling==[0-9.]*' pyproject.toml | head -n 1 | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q -c requirements/dev.txt -o requirements/build.txt
 
 # uv when present, else venv and pip; --no-build-isolation because the build back-end is locked too.

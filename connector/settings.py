@@ -458,6 +458,15 @@ class LogSettings(_Group):
     """auto: console on a terminal, else JSON."""
 
 
+class TracingSettings(_Group):
+    """Traces of messages and sends, to an OpenTelemetry collector. Needs whatsapp-crm-connector[tracing]; in the image."""
+
+    endpoint: BaseUrl = ""
+    """Where OTLP over HTTP is taken: scheme, host, port, e.g. http://collector:4318. Empty: nothing is traced."""
+    share: float = Field(default=1.0, ge=0, le=1)
+    """Part of the messages and sends that are traced, the same ones in every role."""
+
+
 class Settings(BaseSettings):
     """All settings, frozen. Read once by the command line and handed down."""
 
@@ -502,6 +511,7 @@ class Settings(BaseSettings):
     streams: StreamSettings = StreamSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     default_region: str = Field(default="", pattern=r"^([A-Z]{2})?$")
     """Country of phone numbers that people typed into the CRM without a country code, e.g. BR."""
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 from sink_world import SinkWorld, sink_world
@@ -66,6 +67,34 @@ class Topics:
         ]
 
 
+def stage_runner(stage: Stage, topics: Topics) -> BatchRunner:
+    """What carries the batches of a stage through."""
+    return BatchRunner(
+        stage,
+        sender=topics,
+        limit=DeadLetterLimit(stage=stage.name, run=1_000, share=1.0),
+        health=StageHealth(stage.name),
+        given_up=lambda: False,
+        handler_timeout=30.0,
+    )
+
+
+@asynccontextmanager
+async def ingress_of(topics: Topics, **configured: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Calls an ingress in this process that keeps what it takes on these topics. `configured`: settings by group."""
+    settings = Settings.model_validate({"whatsapp": {"app_secrets": [SECRET]}} | configured)
+    app = create_app(settings, topics, StageHealth("ingress"))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://ingress") as client:
+        yield client
+
+
+async def post_webhook(client: httpx.AsyncClient, body: bytes) -> httpx.Response:
+    """A webhook signed as Meta does."""
+    signature = signature_of(body, secret=SECRET.encode())
+    return await client.post("/webhooks/whatsapp", content=body, headers={"X-Hub-Signature-256": signature})
+
+
 @dataclass(kw_only=True)
 class MessageLine:
     """One ingress, the route, and the sync role of one CRM."""
@@ -76,26 +105,12 @@ class MessageLine:
 
     def __post_init__(self) -> None:
         """Make the stages."""
-        self._route = self.runner(RouteStage(self.sink.pool))
-        self._sync = self.runner(self.sink.stage)
-
-    def runner(self, stage: Stage) -> BatchRunner:
-        """What carries the batches of a stage through."""
-        return BatchRunner(
-            stage,
-            sender=self.topics,
-            limit=DeadLetterLimit(stage=stage.name, run=1_000, share=1.0),
-            health=StageHealth(stage.name),
-            given_up=lambda: False,
-            handler_timeout=30.0,
-        )
+        self._route = stage_runner(RouteStage(self.sink.pool), self.topics)
+        self._sync = stage_runner(self.sink.stage, self.topics)
 
     async def post(self, body: bytes) -> httpx.Response:
         """A signed webhook."""
-        signature = signature_of(body, secret=SECRET.encode())
-        return await self.client.post(
-            "/webhooks/whatsapp", content=body, headers={"X-Hub-Signature-256": signature}
-        )
+        return await post_webhook(self.client, body)
 
     async def work(self) -> None:
         """Read what is there, stage by stage, and let the writer write it."""
@@ -109,12 +124,6 @@ class MessageLine:
 @asynccontextmanager
 async def message_line(database_url: str, *, sink: str = "hubspot") -> AsyncIterator[MessageLine]:
     """A line over a migrated database of the test's own and a simulated CRM."""
-    settings = Settings.model_validate({"whatsapp": {"app_secrets": [SECRET]}})
     topics = Topics()
-    app = create_app(settings, topics, StageHealth("ingress"))
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with (
-        sink_world(sink, database_url) as world,
-        httpx.AsyncClient(transport=transport, base_url="http://ingress") as client,
-    ):
+    async with sink_world(sink, database_url) as world, ingress_of(topics) as client:
         yield MessageLine(client=client, topics=topics, sink=world)

@@ -36,6 +36,7 @@ def run(role: Annotated[RoleName, typer.Argument(help="Which role this process i
     from connector.settings import load_settings
     from connector.streams.connection import client_arguments
     from connector.telemetry.logging import configure_logging
+    from connector.telemetry.tracing import tracing_as_set
 
     with contextlib.suppress(OSError, AttributeError):  # another C library has its own ways
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _MALLOC_HEAPS)
@@ -54,4 +55,5 @@ def run(role: Annotated[RoleName, typer.Argument(help="Which role this process i
             loop.add_signal_handler(number, stop.set)
         await work(settings, stop=stop)
 
-    uvloop.run(until_stopped())
+    with tracing_as_set(settings.tracing, role=str(role)):
+        uvloop.run(until_stopped())

@@ -82,6 +82,20 @@ def trace(
     else:
         out.print(f"[bold]{wamid or contact}[/]: no stage has handled anything of it")
     _show_elsewhere(elsewhere)
+    if wamid is not None:
+        _show_trace_id(wamid)
+
+
+def _show_trace_id(name: str) -> None:
+    from connector.settings import load_settings
+    from connector.telemetry.trace_ids import context_of, message_subject, send_subject
+
+    tracing = load_settings().tracing
+    if not tracing.endpoint:
+        return
+    context = context_of(send_subject(name) if name.startswith("trg_") else message_subject(name))
+    said = "" if context.is_among(tracing.share) else ", not among those that are traced"
+    out.print(f"trace {context.trace_id:032x} at the collector{said}", highlight=False)
 
 
 def _seen_nowhere(name: str, elsewhere: _Elsewhere) -> None:

@@ -17,7 +17,9 @@ from connector.ingress.answers import Refusal
 from connector.ingress.body import bounded_body, check_announced_size
 from connector.ingress.publisher import Publisher
 from connector.settings import IngressSettings
-from connector.streams.codec import HEADER_SCHEMA, EncodedRecord
+from connector.streams.codec import HEADER_SCHEMA, HEADER_TRACE, EncodedRecord
+from connector.streams.traced import trace_received
+from connector.telemetry import tracing
 from connector.telemetry.metrics import INGRESS_DOORS, INGRESS_KEPT
 
 _LARGE = 256 * 1024
@@ -102,6 +104,7 @@ class Reception:
         `check` refuses by the headers, before the body is read; `read` judges the body and makes the records; both
         raise `Refusal`. Counted under `door`.
         """
+        started = time.monotonic()
         try:
             taken = await self._take(request, types=types, check=check, read=read)
         except Refusal as refusal:
@@ -112,6 +115,14 @@ class Reception:
         except Exception:
             INGRESS_DOORS.labels(door, "error").inc()
             raise
+        if (traces := tracing.active()) is not None:
+            trace_received(
+                traces,
+                door,
+                taken.records,
+                began=traces.now() - int((time.monotonic() - started) * 1e9),
+                caller=request.headers.get(HEADER_TRACE),
+            )
         INGRESS_DOORS.labels(door, taken.outcome).inc()
         return taken.answer
 

@@ -24,6 +24,9 @@ from connector.ingress.publisher import Publisher
 from connector.ingress.reception import hand_over, refuse_encoded, utc_now
 from connector.ingress.signatures import SIGNATURE_HEADER, SignatureVerdict, shape_verdict, signature_verdict
 from connector.settings import IngressSettings, WhatsAppSettings
+from connector.streams.codec import HEADER_TRACE
+from connector.streams.traced import trace_received
+from connector.telemetry import tracing
 from connector.telemetry.metrics import (
     INGRESS_BAD_SIGNATURES,
     INGRESS_DEAD_LETTERS,
@@ -32,6 +35,7 @@ from connector.telemetry.metrics import (
     INGRESS_UPDATES,
 )
 
+_DOOR = "whatsapp"
 _LARGE = 256 * 1024
 """Bytes above which a body is checked and split in a thread: 3 MB take 50 ms, which others need not wait for."""
 _LARGE_AT_ONCE = 2
@@ -112,6 +116,14 @@ class WhatsAppWebhook:
             raise
         finally:
             INGRESS_POST_SECONDS.observe(time.monotonic() - started)
+        if (traces := tracing.active()) is not None:
+            trace_received(
+                traces,
+                _DOOR,
+                intake.records,
+                began=traces.now() - int((time.monotonic() - started) * 1e9),
+                caller=request.headers.get(HEADER_TRACE),
+            )
         INGRESS_POSTS.labels("kept").inc()
         for kind, count in intake.kinds.items():
             INGRESS_UPDATES.labels(kind).inc(count)

@@ -27,7 +27,8 @@ from connector.streams.dead_letter_limit import DeadLetterLimit
 from connector.streams.dead_letters import dead_letter_record
 from connector.streams.outcomes import Dead, Done, Outcome, Record, Stage
 from connector.streams.redriven import HEADER_STAGE, SOURCE, is_for
-from connector.telemetry import metrics
+from connector.streams.traced import trace_handled
+from connector.telemetry import metrics, tracing
 from connector.telemetry.health import StageHealth
 
 SEND_TIMEOUT = 20.0
@@ -170,6 +171,8 @@ class BatchRunner:
         metrics.STREAM_BATCH_RECORDS.labels(name).observe(len(records))
         metrics.STREAM_BATCH_SECONDS.labels(name).observe(seconds)
         oldest = min(record.timestamp for record in records)
+        if (traces := tracing.active()) is not None:
+            trace_handled(traces, name, records, outcomes, seconds=seconds)
         metrics.STREAM_AGE_SECONDS.labels(name).set(max(0.0, self._now().timestamp() - oldest))
 
     async def _pause(self, seconds: float) -> None:

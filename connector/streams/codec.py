@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from connector.errors import Rejected
+from connector.telemetry import tracing
 from connector.topics import Topic
 
 HEADER_EVENT_ID = "event-id"
@@ -37,7 +38,7 @@ class EncodedRecord:
     headers: Sequence[tuple[str, bytes]]
 
 
-def encode(topic: Topic, *, key: str, value: BaseModel, origin: str, trace: str = "") -> EncodedRecord:
+def encode(topic: Topic, *, key: str, value: BaseModel, origin: str) -> EncodedRecord:
     """`origin` names the stage that wrote the record."""
     fields = value.__dict__
     headers = [
@@ -46,7 +47,7 @@ def encode(topic: Topic, *, key: str, value: BaseModel, origin: str, trace: str 
         (HEADER_VERSION, str(fields["version"]).encode()),
         (HEADER_ORIGIN, origin.encode()),
     ]
-    if trace:
+    if (traces := tracing.active()) is not None and (trace := traces.header(fields)):
         headers.append((HEADER_TRACE, trace.encode()))
     return EncodedRecord(
         topic=topic,

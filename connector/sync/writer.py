@@ -54,8 +54,9 @@ from connector.sync.plan import ActivityPlan, PlannedActivity, PlannedContact, p
 from connector.sync.refusals import RefusalLimit, refusal_letter
 from connector.sync.rest import rest
 from connector.sync.retirement import queue_retirements, retire_one
+from connector.sync.traced import trace_written
 from connector.sync.wake import Wake
-from connector.telemetry import metrics
+from connector.telemetry import metrics, tracing
 from connector.telemetry.health import StageHealth
 
 log = structlog.get_logger(__name__)
@@ -223,6 +224,7 @@ class Writer:
         return await self._lookups.look()
 
     async def _write(self, claim: Claim, lease: HeldLease, token: Token) -> int:
+        began = time.time_ns()
         records, people = await self._write_contacts(claim, lease)
         plan = plan_activities(
             [item for item in claim.activities if item.contact_id not in lease.lingering],
@@ -275,6 +277,8 @@ class Writer:
         await self._commit(settle_activities, lease)
         self._count("contact", [item.result for item in people])
         self._count("activity", [item.result for item in messages])
+        if (traces := tracing.active()) is not None:
+            trace_written(traces, self.crm.name, messages, lost=lost, began=began)
         return len(people) + len(messages)
 
     async def _commit(self, work: Callable[[Connection], Awaitable[_Result]], lease: HeldLease) -> _Result:

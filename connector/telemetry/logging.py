@@ -97,7 +97,10 @@ def configure_logging(settings: LogSettings, *, stream: Any = None) -> None:
 
 
 class QuietRepeats(logging.Filter):
-    """Lets a line of aiokafka through once in ten seconds: a broker that is away makes fifty of them a second."""
+    """Lets a line of aiokafka or OpenTelemetry through once in ten seconds.
+
+    A broker that is away makes fifty of them a second, a collector that is away one with its traceback each export.
+    """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -106,7 +109,7 @@ class QuietRepeats(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is logged. Lines are told apart by their place in the source."""
-        if not record.name.startswith("aiokafka"):
+        if not record.name.startswith(("aiokafka", "opentelemetry")):
             return True
         now, place = self._clock(), (record.name, record.lineno)
         if now - self._last.get(place, -_REPEAT_AFTER) < _REPEAT_AFTER:

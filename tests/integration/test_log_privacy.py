@@ -8,7 +8,7 @@ import pytest
 import structlog
 from captured_logs import captured_logs
 from golden_conversations import body_of, conversations
-from message_line import MessageLine, message_line
+from message_line import MessageLine, message_line, stage_runner
 
 from connector.sandbox.faults import Fault, FaultKind
 from connector.streams.outcomes import Outcome, Record
@@ -92,7 +92,7 @@ async def test_whole_conversations_leave_no_trace_of_people_in_the_log(database_
             first = posts[0]
             half = json.dumps(first).encode()[:-30]
             assert (await line.post(half)).status_code == 200, "kept as a dead letter"
-            careless = line.runner(Careless())
+            careless = stage_runner(Careless(), line.topics)
             updates = [
                 Record(topic="whatsapp.updates", partition=0, offset=n, key=record.key, value=record.value)
                 for n, record in enumerate(line.topics.on(WHATSAPP_UPDATES)[:3])

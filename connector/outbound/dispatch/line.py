@@ -24,13 +24,14 @@ from connector.outbound.dispatch.departures import Departures
 from connector.outbound.dispatch.judging import Judged
 from connector.outbound.dispatch.settler import Settler
 from connector.outbound.dispatch.settling import Attempt
+from connector.outbound.dispatch.traced import trace_answered, trace_judged
 from connector.outbound.pacing.number import STANDARD_RATE
 from connector.settings import OutboundSettings
 from connector.state.database import connect, database_errors
 from connector.streams.backoff import backoff
 from connector.streams.batch import SEND_TIMEOUT, RecordSender
 from connector.sync.rest import rest
-from connector.telemetry import metrics
+from connector.telemetry import metrics, tracing
 from connector.telemetry.health import StageHealth
 from connector.whatsapp.client import CloudApi
 from connector.whatsapp.send_answers import SendAnswer, Unsent
@@ -165,6 +166,8 @@ class NumberLine:
             metrics.SENDS_JUDGED.labels(item.fate).inc()
             if (decisive := item.verdict.decisive) is not None:
                 metrics.SEND_VERDICTS.labels(decisive.policy, decisive.outcome).inc()
+        if (traces := tracing.active()) is not None:
+            trace_judged(traces, claimed.judged, seconds=parts.clock() - began)
         self._per_second = claimed.number.per_second
         if claimed.leaving:
             self._brake.trying()
@@ -238,6 +241,8 @@ class NumberLine:
             self._brake.stop(reason=error.message, advice=error.advice)
             return Unsent(reason=error.message)
         metrics.SEND_SECONDS.observe(parts.clock() - began)
+        if (traces := tracing.active()) is not None:
+            trace_answered(traces, item.send.send_id, answer, seconds=parts.clock() - began)
         self._brake.heard(answer)
         return answer
 
