@@ -1,8 +1,11 @@
 """Trace ids, headers and spans, without a collector."""
 
+import gzip
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -105,6 +108,33 @@ def test_a_header_is_read_as_it_was_written() -> None:
     context = TraceContext(0xAB, 0xCD)
     assert context.header == "00-" + "0" * 30 + "ab-" + "0" * 14 + "cd-01"
     assert context_in(context.header.encode()) == context
+
+
+def test_spans_reach_the_collector_at_the_end_of_a_role_at_the_latest() -> None:
+    """As OTLP over HTTP at the path that the protocol names, under the role's name."""
+    bodies: dict[str, bytes] = {}
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            bodies[self.path] = gzip.decompress(body) if self.headers.get("Content-Encoding") else body
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its base's name
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings = TracingSettings(endpoint=f"http://127.0.0.1:{server.server_port}")
+        with tracing.tracing_as_set(settings, role="route"):
+            active = tracing.active()
+            assert active is not None
+            active.add("a span of ours", context_of("message:wamid.1"), began=active.now())
+        server.shutdown()
+    assert set(bodies) == {"/v1/traces"}
+    assert {b"connector-route" in bodies["/v1/traces"], b"a span of ours" in bodies["/v1/traces"]} == {True}
+    assert context_of("message:wamid.1").trace_id.to_bytes(16) in bodies["/v1/traces"]
 
 
 def test_a_collector_that_is_away_holds_nothing_up() -> None:
