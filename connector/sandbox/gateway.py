@@ -7,6 +7,7 @@ a request is handled in one step, so that a write is whole whatever happens to i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -355,8 +356,10 @@ class _Connection:
             raise ConnectionResetError(msg)
         if linger:
             sock = self._transport.get_extra_info("socket")
-            # Zero linger turns the close into an RST, as a crashed peer or a middlebox sends it.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            # Zero linger turns the close into an RST, as a crashed peer or a middlebox sends it. A client that was killed
+            # meanwhile has none to be sent to.
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
         else:
             self._transport.close()

@@ -245,15 +245,19 @@ class Campaigns:
             await connection.close()
         return states
 
-    async def over(self, *, within: float) -> bool:
-        """Wait until nothing more becomes of any send by itself; whether that came to pass in time."""
+    async def over(self, *, within: float, statuses: int = 1) -> bool:
+        """Wait until nothing more becomes of any send by itself; whether that came to pass in time.
+
+        `statuses`: how many WhatsApp is to tell of each, 0 or more; with 0 accepted ones are over.
+        """
+        open_states = _NOT_OVER if statuses else [name for name in _NOT_OVER if name != "accepted"]
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             try:
                 states = await self.states()
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 states = {"missing": -1}
-            if not any(states.get(name) for name in _NOT_OVER):
+            if not any(states.get(name) for name in open_states):
                 return True
             await asyncio.sleep(0.5)
         return False

@@ -9,7 +9,7 @@ from typing import Any
 from chaos_campaign import Asked, Journal
 from chaos_figures import Figure, none_of, told
 
-_SENT = ("sent", "delivered", "read")
+_SENT = ("accepted", "sent", "delivered", "read")
 
 
 def judge_sends(

@@ -139,9 +139,7 @@ async def play(world: Campaigns, *, folder: Path, triggers: int, kills: int, set
         told("killing, the database put back in the middle of it", f"{seconds:,.0f} s"),
         equal("everything before the backup was sent or blocked", ready, True),
         equal("kills", killing.done, kills),
-        told(
-            "of them at work or waiting, and still starting", " and ".join(map(str, killing.killed.values()))
-        ),
+        told("of them ready, and not ready (again) yet", " and ".join(map(str, killing.killed.values()))),
         told("moments at which part of them died", killing.waves),
         told("times that a process began to dispatch a number", world.dispatchers()),
         equal("triggers answered 202", len(world.asked), triggers),
