@@ -232,8 +232,8 @@ def sentence(summary: SinkSummary, *, verified: bool) -> str:
         f"{_plural('field', summary.change_contact_fields)} on {summary.change_contacts:,} "
         f"{_plural('contact', summary.change_contacts)}"
     )
-    parts.append(f"add {summary.add_activities:,} activities")
-    parts.append(f"change {summary.change_activities:,} activities")
+    parts.append(f"add {_activities(summary.add_activities)}")
+    parts.append(f"change {_activities(summary.change_activities)}")
     if summary.restore_contacts or summary.restore_activities:
         parts.append(
             f"make anew {summary.restore_contacts:,} contacts and {summary.restore_activities:,} activities "
@@ -250,6 +250,10 @@ def sentence(summary: SinkSummary, *, verified: bool) -> str:
     parts.append(f"cannot {summary.cannot:,}{f' ({why})' if why else ''}")
     quota = "" if summary.seconds is None else f", {_duration(summary.seconds)} of quota"
     return f"{', '.join(parts)}; sends 0; about {summary.calls:,} CRM calls{quota}"
+
+
+def _activities(count: int) -> str:
+    return f"{count:,} {'activity' if count == 1 else 'activities'}"
 
 
 def _plural(word: str, count: int) -> str:
