@@ -65,7 +65,7 @@ async def test_a_plan_of_an_intact_crm_is_empty(world: SinkWorld, database_url: 
         assert (summary.acts, summary.cannot, summary.already_there) == (0, 0, 10), plan.summary
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_what_a_plan_says_is_what_it_does(world: SinkWorld, database_url: str, seed: int) -> None:
     """After any damage to CRM and tables just the planned records are written, and the CRM reads as it did before."""
     replays, hands = Replays(world, database_url), HandWork(world)
