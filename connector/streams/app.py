@@ -62,7 +62,7 @@ def make_app(
         broker_max_poll_records=500,  # the default drains one topic to its end before it looks at another
         broker_commit_interval=1.0,  # what a kill may repeat
         consumer_auto_offset_reset="earliest",
-        stream_buffer_maxsize=1024,  # two batches; a record takes about three times its bytes
+        stream_buffer_maxsize=1024,  # two batches
         stream_wait_empty=True,  # False cancels a batch in flight and acknowledges it
         stream_publish_on_commit=False,
         processing_guarantee="at_least_once",

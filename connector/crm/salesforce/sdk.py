@@ -1,6 +1,6 @@
 """The parts of simple-salesforce that we use, imported without its Metadata API client.
 
-`simple_salesforce` imports that client with itself, and with it zeep and lxml: 7 MB in each process that writes to
+`simple_salesforce` imports that client with itself, and with it zeep and lxml: 5 MB in each process that writes to
 Salesforce and never deploys anything.
 """
 
