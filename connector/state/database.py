@@ -89,7 +89,11 @@ async def open_pool(
 async def connect(url: str) -> asyncpg.Connection:
     """One connection, for a command line tool. Use it inside `database_errors`."""
     connection = await asyncpg.connect(url, timeout=10, command_timeout=_STATEMENT_TIMEOUT_SECONDS)
-    await _prepare(connection)
+    try:
+        await _prepare(connection)
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 

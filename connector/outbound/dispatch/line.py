@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import asyncpg
 import structlog
 
-from connector.errors import ConnectorError, Terminal
+from connector.errors import ConnectorError, Terminal, Transient
 from connector.outbound.dispatch import telling
 from connector.outbound.dispatch.brake import Brake
 from connector.outbound.dispatch.claiming import Claimed, Judgement, claim, record_of
@@ -104,10 +104,7 @@ class NumberLine:
                         self.holds_lock = False
                         connection.terminate()
             except ConnectorError as error:
-                self._failures += 1
-                if self._failures > 2 or isinstance(error, Terminal):
-                    self._health.waiting(self._dependency, reason=error.message, advice=error.advice)
-                await rest(backoff(self._failures, random=random.random, longest=5.0), stop)
+                await rest(self._failed(error), stop)
         await self._finish()
 
     @property
@@ -119,6 +116,13 @@ class NumberLine:
         self._health.recovered(self._dependency)
         self._health.running()
 
+    def _failed(self, error: ConnectorError) -> float:
+        """Seconds until it is worth while to try again."""
+        self._failures += 1
+        if self._failures > 2 or isinstance(error, Terminal):
+            self._health.waiting(self._dependency, reason=error.message, advice=error.advice)
+        return backoff(self._failures, random=random.random, longest=5.0)
+
     async def _hold(self, connection: asyncpg.Connection, *, stop: asyncio.Event) -> None:
         while not stop.is_set():
             if await connection.fetchval(
@@ -129,12 +133,18 @@ class NumberLine:
             self._works()
             self._health.line_resumed(by=self.phone_number_id)
             await rest(_STANDBY, stop)
-        since: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        since = await _now(connection)
         self.holds_lock = True
         _log.info("sends of a number are dispatched here", phone_number_id=self.phone_number_id)
         while not stop.is_set():
             self.wake.clear()
-            pause = await self._round(connection, since)
+            try:
+                pause = await self._round(connection, since)
+            except Transient as error:
+                # The tables are behind, or somebody was merged meanwhile: the lock is ours all the same.
+                await rest(self._failed(error), stop)
+                since = await _now(connection)
+                continue
             if pause is None:
                 await rest(_IDLE, stop, self.wake)
             elif pause > 0:
@@ -250,3 +260,9 @@ class NumberLine:
         """Wait for what is under way: each of them ends by its own timeout."""
         if self._leaving:
             await asyncio.wait(self._leaving)
+
+
+async def _now(connection: asyncpg.Connection) -> datetime:
+    """The database's clock."""
+    now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    return now
