@@ -20,6 +20,22 @@ async def test_conditions_are_joined_and_texts_compare_without_case() -> None:
         assert await keys("IsDeleted = false AND WA_Contact_Key__c != 'kb' LIMIT 1") == ["Ka"]
 
 
+async def test_times_are_bounded_by_literals_without_quotes() -> None:
+    """>= and < compare a date-time with one that stands without quotes; one in quotes is refused."""
+    async with org() as client:
+        await client.person("a")
+
+        async def found(where: str) -> int:
+            return len(await client.query(f"SELECT Id FROM Contact WHERE CreatedDate {where}"))
+
+        assert await found(">= 2020-01-01T00:00:00Z") == 1
+        assert await found("< 2020-01-01T00:00:00Z") == 0
+        answer = await client.call(
+            "GET", "query/?q=SELECT Id FROM Contact WHERE CreatedDate >= '2020-01-01T00:00:00Z'"
+        )
+        assert (answer.status_code, answer.json()[0]["errorCode"]) == (400, "INVALID_FIELD")
+
+
 async def test_quotes_are_escaped() -> None:
     """A quote or backslash within a text is written with a backslash."""
     async with org() as client:

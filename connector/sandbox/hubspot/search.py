@@ -1,7 +1,8 @@
 """Search: behind the writes by some seconds, and narrow.
 
 developers.hubspot.com/docs/api-reference/search/guide: at most 5 groups of 6 filters, 18 in all; 200
-results a page; 10,000 in all; a body of 3,000 characters; IN values of strings in lower case; phones by
+results a page; 10,000 in all; a body of 3,000 characters; IN values of strings in lower case; times in milliseconds
+since 1970; phones by
 hs_searchable_calculated_* without country code; new records take "a few moments" to appear.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from connector.sandbox.hubspot.catalog import PHONE_SEARCH
@@ -124,11 +126,17 @@ class SearchIndex:
                 raise refuse(f"Filter on {name} with operator {operator} must not have a value.")
         elif not isinstance(item.get("value"), str):
             raise refuse(f"Filter on {name} with operator {operator} needs `value`.")
+        elif definition.type == "datetime" and not item["value"].isdigit():
+            raise refuse(f"Filter on {name} with operator {operator} needs milliseconds since 1970.")
 
 
 def _order(value: str) -> tuple[float, str]:
     try:
         return float(value), ""
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(value).timestamp() * 1000, ""
     except ValueError:
         return 0.0, value.lower()
 

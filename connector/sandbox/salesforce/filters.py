@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from connector.sandbox.salesforce.catalog import Field, SObject
 from connector.sandbox.salesforce.errors import RequestError
@@ -17,17 +18,19 @@ from connector.sandbox.salesforce.records import Record
 Literal = str | bool | int | None
 Test = Callable[[Record], bool]
 
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _NO_TEXT = frozenset({"id", "reference", "boolean", "date", "datetime"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """`field` is (or is not) one of `values`, or like the only one."""
+    """`field` is (or is not) one of `values`, or like the only one. `order`: >= or < the only one, which is a time."""
 
     field: str
     values: Sequence[Literal]
     negated: bool = False
     like: bool = False
+    order: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +54,8 @@ def test_of(sobject: SObject, part: Condition | Group) -> Test:
             return lambda record: any(test(record) for test in tests)
         return lambda record: all(test(record) for test in tests)
     field = sobject.fields[field_name(sobject, part.field)]
+    if part.order:
+        return _in_order(field, part)
     return _like(field, str(part.values[0])) if part.like else _one_of(field, part)
 
 
@@ -82,6 +87,27 @@ def _one_of(field: Field, condition: Condition) -> Test:
 
     wanted = {same(item) for item in condition.values}
     return lambda record: (same(record.values.get(field.name)) in wanted) is not condition.negated
+
+
+def _in_order(field: Field, condition: Condition) -> Test:
+    """Times compare with a date-time literal, which stands without quotes (SOQL reference, date formats)."""
+    text = condition.values[0]
+    if field.type != "datetime" or not isinstance(text, str) or not _DATE_TIME.fullmatch(text):
+        raise RequestError(
+            status=400,
+            code="INVALID_FIELD",
+            message=f"value of filter criterion for field '{field.name}' must be of type dateTime",
+        )
+    bound = datetime.fromisoformat(text)
+
+    def test(record: Record) -> bool:
+        value = record.values.get(field.name)
+        if not isinstance(value, str):
+            return False
+        at = datetime.fromisoformat(value)
+        return at >= bound if condition.order == ">=" else at < bound
+
+    return test
 
 
 def _like(field: Field, pattern: str) -> Test:

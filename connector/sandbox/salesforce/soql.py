@@ -1,8 +1,8 @@
 """A small SOQL: SELECT fields and child subqueries FROM one object WHERE conditions, LIMIT.
 
 https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforce_api_calls_soql_select.htm.
-Conditions are `field = value`, `field != value`, `field IN (values)` and `field LIKE 'pattern'`, joined by AND or by
-OR; both in one list need parentheses. Texts compare without case, except in a case-sensitive field and in ids.
+Conditions are `field = value`, `field != value`, `field IN (values)`, `field LIKE 'pattern'` and, of a time, `>=` and
+`<`, joined by AND or by OR; both in one list need parentheses. Texts compare without case, except in a case-sensitive field and in ids.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from connector.sandbox.salesforce.filters import Condition, Group, Literal, fiel
 from connector.sandbox.salesforce.records import Table
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<text>'(?:[^'\\]|\\.)*')|(?P<word>[A-Za-z_][\w.]*)|(?P<number>-?\d[\w:.+-]*)|(?P<mark>!=|[(),=]))"
+    r"\s*(?:(?P<text>'(?:[^'\\]|\\.)*')|(?P<word>[A-Za-z_][\w.]*)|(?P<number>-?\d[\w:.+-]*)|(?P<mark>!=|>=|[(),=<]))"
 )
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _RESERVED = frozenset({"from", "where", "and", "or", "like", "limit", "in", "select"})
@@ -203,6 +203,16 @@ class _Parser:
             return Condition(field=field, values=tuple(values))
         if self._mark("!="):
             return Condition(field=field, values=(self._literal(),), negated=True)
+        for mark in (">=", "<"):
+            if self._mark(mark):
+                if self._place < len(self._tokens) and self._tokens[self._place][0] == "text":
+                    raise RequestError(
+                        status=400,
+                        code="INVALID_FIELD",
+                        message=f"value of filter criterion for field '{field}' must be of type dateTime and should not be "
+                        "enclosed in quotes",
+                    )
+                return Condition(field=field, values=(self._literal(),), order=mark)
         self._expect("=")
         return Condition(field=field, values=(self._literal(),))
 
