@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from connector.recovery.replay.planning import Planner, Sink
 from connector.recovery.replay.plans import ListedItem, Plan, listed_items
 from connector.recovery.replay.selection import Selection
 from connector.sandbox.hubspot.associations import _link
-from connector.sandbox.hubspot.records import PERSON
+from connector.sandbox.hubspot.records import PERSON, Caller, RecordStore
 from connector.sandbox.salesforce.config import PERSON_USER_ID
 from connector.sandbox.salesforce.transactions import Transaction
 from connector.settings import KafkaSettings, SyncSettings
@@ -44,7 +45,9 @@ class Replays:
             sync=SyncSettings(),
             mapping=mapping or built_in(),
             links=None,
-            sinks={self.name: Sink(name=self.name, cost=cost, comparison=crm if compare else None)},
+            sinks={
+                self.name: Sink(name=self.name, cost=cost, comparison=crm if compare else None, survey=crm)
+            },
         )
 
     async def plan(self, *, mapping: SyncMapping | None = None, **selection: Any) -> Plan:
@@ -150,6 +153,31 @@ class HandWork:
         else:
             self._in_org("delete", "Task", record_id)
 
+    def copy_activity(self, record_id: str, *, by_us: bool = False) -> str:
+        """Somebody copies a message; a unique id stays with the original. `by_us`: our own token made it."""
+        if self._hubspot:
+            portal = self._sandbox.portal
+            values = _kept(portal.communications, record_id, keep="whatsapp_message_id")
+            copy = portal.communications.create(values, Caller() if by_us else PERSON)
+            for place in portal.associations.of("communications", record_id, "contacts"):
+                portal.associations.add(_link("communications", "contacts", copy.id, place))
+            return str(copy.id)
+        names = ("Subject", "Description", "Status", "ActivityDate", "WhoId")
+        return self._copy("Task", record_id, (*names, "WA_Status__c", "WA_Direction__c", "WA_Sent_At__c"))
+
+    def copy_contact(self, record_id: str) -> str:
+        """Somebody copies a person's record; our key stays with the original."""
+        if self._hubspot:
+            store = self._sandbox.portal.contacts
+            return str(store.create(_kept(store, record_id, keep=""), PERSON).id)
+        return self._copy("Contact", record_id, ("LastName", "WA_BSUID__c", "WA_Phone__c"))
+
+    def _copy(self, sobject: str, record_id: str, names: Sequence[str]) -> str:
+        org = self._sandbox.org
+        values = org.tables[sobject].get(record_id).values
+        said = {name: values[name] for name in names if values.get(name)}
+        return str(org.insert(sobject, said, Transaction(user_id=PERSON_USER_ID)).id)
+
     def _in_org(self, act: str, *arguments: Any) -> None:
         getattr(self._sandbox.org, act)(*arguments, Transaction(user_id=PERSON_USER_ID))
 
@@ -183,6 +211,20 @@ class HandWork:
                 for item in state["tasks"]
             }
         return {"people": people, "messages": messages}
+
+
+def _kept(store: RecordStore, record_id: str, *, keep: str) -> dict[str, str]:
+    """What a copy of a record says: what anybody can write, without unique values but for `keep` where it is not."""
+    record = store.get(record_id)
+    assert record is not None
+    catalog = store.catalog
+    return {
+        name: value
+        for name, value in record.values.items()
+        if (definition := catalog.properties.get(name)) is not None
+        and not definition.read_only
+        and (not definition.unique or (name == keep and not catalog.is_key(name)))
+    }
 
 
 def _said(values: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class HubSpotPeople:
 
     def __init__(self, server: SandboxServer) -> None:
         self._sandbox = server.hubspot
+        self.url = server.hubspot_url
 
     @property
     def journal(self) -> Journal:

@@ -123,7 +123,9 @@ async def _sink(
                     f"{name} lacks our properties: {', '.join(report.missing)}. Nothing was planned.",
                     advice=report.advice,
                 )
-            yield Sink(name=name, cost=_cost(kind, limits), comparison=PatientComparison(crm, told=told))
+            yield Sink(
+                name=name, cost=_cost(kind, limits), comparison=PatientComparison(crm, told=told), survey=crm
+            )
         finally:
             await crm.close()
 

@@ -12,6 +12,7 @@ import structlog
 from connector.crm.port import Crm
 from connector.errors import ConnectorError, Terminal
 from connector.media.links import media_links
+from connector.recovery.reconcile.gauges import watch_reconciliations
 from connector.roles.parts import run_parts
 from connector.roles.tables import sink_tables
 from connector.settings import Settings
@@ -109,6 +110,7 @@ async def run_sink(
             write(),
             wake.listen(url, crm.name, stop=stop),
             run_relay(pool, stage=name, sender=producer, wake=queued, stop=stop, health=relaying),
+            watch_reconciliations(pool, crm.name, stop=stop),
             tend_pruning(pool, schema=crm.name, days=settings.database.keep_days, stop=stop),
             serve_health(settings.health, [health, writing, relaying, tables], stop=stop),
         )

@@ -262,6 +262,20 @@ ALERTS: tuple[Alert, ...] = (
         summary="{{ $labels.crm }} refuses calls for quota ({{ $labels.bucket }}): somebody else uses the account, too.",
     ),
     Alert(
+        name="CrmDrifts",
+        expr=f"max by (sink, kind) ({series(m.RECONCILE_DRIFT)}) > 0",
+        holds="15m",
+        severity="ticket",
+        summary="{{ $value }} items of {{ $labels.sink }} are {{ $labels.kind }}, as the last reconciliation found.",
+    ),
+    Alert(
+        name="ReconciliationMissed",
+        expr=f"time() - max by (sink) ({series(m.RECONCILED_AT)} > 0) > {2 * 86_400 + 7_200}",
+        holds="15m",
+        severity="ticket",
+        summary="{{ $labels.sink }} was not compared with the log for two days.",
+    ),
+    Alert(
         name="StatusesWithoutPerson",
         expr=f"sum(increase({total(m.PARKED_FORGOTTEN)}[1d])) > 0",
         holds="0m",

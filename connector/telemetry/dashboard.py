@@ -212,6 +212,18 @@ ROWS: tuple[Row, ...] = (
                 title="Records left over by merges", unit="ops", queries=(_rate(m.RETIRED, "crm", "outcome"),)
             ),
             Panel(
+                title="Drift found by the last reconciliation",
+                queries=(
+                    _most(m.RECONCILE_DRIFT, "sink", "kind"),
+                    Query(f"max by (sink) ({series(m.RECONCILE_FLAGGED)})", "{{sink}} waits for a person"),
+                ),
+            ),
+            Panel(
+                title="Seconds since the last reconciliation",
+                unit="s",
+                queries=(Query(f"time() - max by (sink) ({series(m.RECONCILED_AT)})", "{{sink}}"),),
+            ),
+            Panel(
                 title="Quota left",
                 queries=(Query(f"min by (crm, bucket) ({series(m.QUOTA_LEFT)})", "{{crm}} {{bucket}}"),),
             ),

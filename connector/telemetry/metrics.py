@@ -104,6 +104,14 @@ ITEMS_REFUSED = Gauge("connector_items_refused", "Items refused by the CRM", ["c
 # Seconds that the item which waits longest has waited.
 OLDEST_WAITING_SECONDS = Gauge("connector_oldest_waiting_seconds", "Age of the oldest waiting item", ["crm"])
 
+# What the last `connector reconcile` of a CRM found and did not mend; kind: missing | doubled | different | orphaned. The
+# same in every replica: take max(), never sum().
+RECONCILE_DRIFT = Gauge("connector_reconcile_drift", "Items that are not as they should be", ["sink", "kind"])
+# When that was, in seconds since 1970; 0: never. Alarm when it is older than two of its runs.
+RECONCILED_AT = Gauge("connector_reconcile_last_run_timestamp_seconds", "Last reconciliation", ["sink"])
+# Records that a repair left for a person to look at.
+RECONCILE_FLAGGED = Gauge("connector_reconcile_flagged", "Records that a person is to look at", ["sink"])
+
 # quota
 # Calls that got a turn; bucket: burst | associations | search | day; priority: live | statuses | replay.
 QUOTA_DRAWS = Counter("connector_quota_draws", "Calls drawn from a quota", ["crm", "bucket", "priority"])

@@ -213,3 +213,51 @@ async def on_topic(settings: KafkaSettings, topic: Topic) -> list[bytes]:
                 records = (await consumer.getmany(partition, timeout_ms=1000)).get(partition, [])
                 found += [(record.timestamp, record.value) for record in records]
     return [value for _, value in sorted(found, key=lambda item: item[0])]
+
+
+async def test_an_operator_reconciles_by_command(
+    world: SinkWorld, database_url: str, kafka_log: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 1 with drift, 0 without; a repair says each thing it did, and both ends of it are recorded."""
+    operator = Operator(
+        monkeypatch,
+        database__url=database_url,
+        kafka__bootstrap_servers=kafka_log.bootstrap_servers,
+        kafka__topic_prefix=kafka_log.topic_prefix,
+        hubspot__enabled="true",
+        hubspot__base_url=world.people.url,
+        hubspot__access_token="pat-na1-sandbox",
+    )
+    await create_topics(kafka_log, replication=1, topics=[OPERATOR_ACTIONS])
+    await world.fold(*EVENTS)
+    await world.settle()
+    found = await operator.json("reconcile", "--from", "1h")
+    (report,) = found["sinks"]
+    assert (report["drift"], report["counts"]["activity"]) == ([], {"log": 6, "tables": 6, "crm": 6})
+    assert (await operator.run("reconcile", "--from", "0:0"))[0] == 2  # a CRM knows no offsets
+    hands = HandWork(world)
+    rows = await world.fetch("SELECT record_id FROM {sink}.activities WHERE wamid = 'wamid.bob.0'")
+    hands.delete_activity(rows[0]["record_id"])
+    copy = hands.copy_contact(hands.contacts()[0])
+    code, out, err = await operator.run("reconcile")
+    assert (code, "1 missing, 1 doubled, 0 different, 0 orphaned" in out, "wamid.bob.0" in out) == (
+        1,
+        True,
+        True,
+    )
+    writing = asyncio.create_task(world.writer.run())
+    code, out, err = await operator.run(
+        "reconcile", "--repair", "--reason", "somebody tidied up", "--by", "ana"
+    )
+    assert code == 0, (out, err)
+    assert "hubspot: activity wamid.bob.0: made anew" in out
+    assert f"hubspot: doubled contact {copy}: flagged (somebody made it" in out
+    world.stop.set()
+    await writing
+    assert (await operator.run("reconcile"))[0] == 0
+    assert [item["record_id"] for item in await operator.json("reconcile", "--flagged")] == [copy]
+    told = [decode(OPERATOR_ACTIONS, value) for value in await on_topic(kafka_log, OPERATOR_ACTIONS)]
+    assert [(action.phase, action.command, action.who) for action in told] == [
+        ("began", "reconcile", "ana"),
+        ("finished", "reconcile", "ana"),
+    ]

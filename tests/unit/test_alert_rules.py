@@ -173,6 +173,18 @@ CASES = {
         at="30m",
         fires={"StageIdleWithLag": [{"severity": "page", "stage": "route"}], "StageBehind": []},
     ),
+    "a-drift-that-nobody-mended": Case(
+        series={
+            'connector_reconcile_drift{sink="hubspot",kind="missing"}': "3x40",
+            'connector_reconcile_drift{sink="hubspot",kind="doubled"}': "0x40",
+            'connector_reconcile_last_run_timestamp_seconds{sink="hubspot"}': "0x40",
+        },
+        at="30m",
+        fires={
+            "CrmDrifts": [{"severity": "ticket", "sink": "hubspot", "kind": "missing"}],
+            "ReconciliationMissed": [],
+        },
+    ),
     "a-doubt-that-is-settled-and-another": Case(
         series={'connector_items_in_doubt{crm="hubspot"}': "1x30 0x2 1x60"},
         at="70m",

@@ -89,7 +89,7 @@ def activity_properties(item: Activity, guard: ActivityGuard) -> dict[str, str]:
     return properties
 
 
-def _reference_in(body: str) -> str | None:
+def reference_in(body: str) -> str | None:
     """The reference at the end of a body. A person may write something that looks like one, but not behind ours."""
     found = _REFERENCE.findall(body)
     return found[-1] if found else None
@@ -102,7 +102,7 @@ def _key_of(inputs: Sequence[BatchInput], guard: ActivityGuard) -> KeyOf:
     wamids = {reference(item.key): item.key for item in inputs}
 
     def key_of(result: Mapping[str, Any]) -> str | None:
-        mark = _reference_in((result.get("properties") or {}).get(_BODY) or "")
+        mark = reference_in((result.get("properties") or {}).get(_BODY) or "")
         return None if mark is None else wamids.get(mark)
 
     return key_of
@@ -193,7 +193,7 @@ async def find_activities(
     wamids = {reference(item.wamid): item.wamid for item in items}
     for record in reading.records:
         properties = record.get("properties") or {}
-        mark = _reference_in(properties.get(_BODY) or "") or ""
+        mark = reference_in(properties.get(_BODY) or "") or ""
         found[properties.get(MESSAGE_ID) or wamids.get(mark, "")] = str(record["id"])
     unread = linked - reading.ids - reading.absent
     doubts = dict(links.unsettled)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
-from connector.crm.hubspot import activities, comparison, contacts, person_properties, retirement, setup
+from connector.crm.hubspot import (
+    activities,
+    comparison,
+    contacts,
+    listing,
+    person_properties,
+    retirement,
+    setup,
+)
 from connector.crm.hubspot.activities import ActivityGuard
 from connector.crm.hubspot.client import HubSpotClient
 from connector.crm.hubspot.contact_search import PEOPLE_PER_CALL, ContactSearch
@@ -29,6 +38,7 @@ from connector.crm.port import (
 )
 from connector.crm.properties import MappedProperty
 from connector.crm.quota import Quota
+from connector.crm.survey import Listed, ListedRecord, Page
 from connector.settings import HubSpotSettings
 
 
@@ -161,6 +171,48 @@ class HubSpot:
             return await retirement.retire_contact(
                 self._client.under(terms), record_id, created_by_us=created_by_us
             )
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+
+    async def list_page(
+        self,
+        what: Listed,
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        after: str = "",
+        terms: Terms = NOW,
+    ) -> Page:
+        """200 records a search."""
+        try:
+            return await listing.list_page(
+                self._client.under(terms), what, self.guard, since=since, until=until, after=after
+            )
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+
+    async def list_activities_of(
+        self, contact_record_ids: Collection[str], terms: Terms = NOW
+    ) -> Sequence[ListedRecord]:
+        """Any number of contacts, 1,000 a call, and 100 activities a call."""
+        try:
+            return await listing.list_activities_of(self._client.under(terms), contact_record_ids, self.guard)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+
+    async def read_listed(
+        self, what: Listed, record_ids: Collection[str], terms: Terms = NOW
+    ) -> Sequence[ListedRecord]:
+        """Any number of records, 100 a call."""
+        try:
+            return await listing.read_listed(self._client.under(terms), what, record_ids, self.guard)
+        except HubSpotRefusal as refusal:
+            raise as_connector_error(refusal) from refusal
+
+    async def retire_activity(self, record_id: str, *, kept: str, terms: Terms = NOW) -> Retired:
+        """Delete or flag a second record of a message."""
+        try:
+            return await retirement.retire_activity(self._client.under(terms), record_id, kept=kept)
         except HubSpotRefusal as refusal:
             raise as_connector_error(refusal) from refusal
 

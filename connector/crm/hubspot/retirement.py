@@ -1,4 +1,4 @@
-"""A contact left over by a merge: deleted if we made it and all of it is ours, else flagged for a person.
+"""A record left over by a merge, or a message's second one: deleted if all of it is ours, else flagged for a person.
 
 All of it: the history of every property of the portal's schema, and everything that may hang on a contact. What
 cannot be seen is taken for somebody's work. A deleted contact can be restored for 90 days.
@@ -25,6 +25,8 @@ _KINDS = (
 )
 """Object types of HubSpot's own; https://developers.hubspot.com/docs/guides/api/crm/understanding-the-crm. A portal
 need not have each of them, and has its custom ones beside."""
+_PEOPLE = ("CRM_UI", "MERGE_OBJECTS", "IMPORT")
+"""Kinds of sources that are no app's token."""
 _NO_SUCH_TYPE = "infer object type"
 _NO_SUCH_LINK = "No association"
 _DEEDS = ("num_conversion_events", "hs_analytics_num_page_views", "hs_analytics_num_event_completions")
@@ -49,8 +51,10 @@ async def retire_contact(client: HubSpotClient, record_id: str, *, created_by_us
     if not created_by_us:
         return _kept("it was in the CRM before us")
     try:
-        hands = await _others_values(client, record_id)
-        linked = [] if hands else await _linked_kinds(client, record_id)
+        arithmetic, history = await _histories(client, "contacts", record_id)
+        ours = {_source(version) for version in history.get(CONTACT_KEY, ())}  # nobody else writes our key
+        hands = _others_values(history, ours, {**arithmetic, CONTACT_KEY: arithmetic.get(CONTACT_KEY, False)})
+        linked = [] if hands else await _linked_kinds(client, "contacts", record_id)
     except (HubSpotRefusal, MissingScope) as unseen:
         return _kept(f"what others did to it cannot be seen ({readable(unseen.message)})")
     if hands or linked:
@@ -68,27 +72,72 @@ def _kept(reason: str) -> Retired:
     return Retired(deleted=False, reason=f"{reason}; {_BY_HAND}")
 
 
-async def _others_values(client: HubSpotClient, record_id: str) -> list[str]:
-    """Properties that somebody other than us ever gave a value, or whose history HubSpot does not show."""
-    _, schema = await client.call("GET", client.path("properties", "contacts"), writes=False)
+async def retire_activity(client: HubSpotClient, record_id: str, *, kept: str) -> Retired:
+    """Delete or flag a second record of the message that `kept` is about. Deleting what is deleted is no error.
+
+    What is ours is told by `kept`, as a copy's own history names whoever copied it.
+    """
+    by_hand = "delete one of the two by hand"
+    try:
+        arithmetic, history = await _histories(client, "communications", record_id)
+        _, original = await _histories(client, "communications", kept)
+        if not history:
+            return Retired(deleted=True, reason="it was gone already")
+        if not original:
+            return Retired(deleted=False, reason=f"the other record is not there any more; {by_hand}")
+        # The oldest version of what every activity says when it is made.
+        ours = {_source(versions[-1]) for versions in (original.get("hs_timestamp"),) if versions}
+        if any(kind in _PEOPLE for kind, _ in ours):
+            ours = set()
+        hands = _others_values(history, ours, arithmetic)
+        linked = [] if hands else await _linked_kinds(client, "communications", record_id)
+    except (HubSpotRefusal, MissingScope) as unseen:
+        reason = f"what others did to it cannot be seen ({readable(unseen.message)}); {by_hand}"
+        return Retired(deleted=False, reason=reason)
+    linked = [kind for kind in linked if kind != "contacts"]
+    if hands or linked:
+        what = ", ".join([*hands[:10], *(f"linked {kind}" for kind in linked)])
+        return Retired(deleted=False, reason=f"somebody else worked on it ({what}); {by_hand}")
+    try:
+        body = {"inputs": [{"id": record_id}]}
+        await client.call("POST", client.path("objects", "communications/batch/archive"), body, writes=True)
+    except HubSpotRefusal as refusal:
+        return Retired(deleted=False, reason=f"HubSpot keeps it ({readable(refusal.message)}); {by_hand}")
+    return Retired(deleted=True)
+
+
+async def _histories(
+    client: HubSpotClient, object_type: str, record_id: str
+) -> tuple[dict[str, bool], dict[str, Sequence[Mapping[str, str]]]]:
+    """Property → whether nobody can write it; and property → its versions, newest first, as far as they are shown."""
+    _, schema = await client.call("GET", client.path("properties", object_type), writes=False)
     arithmetic = {item["name"]: _is_arithmetic(item) for item in schema.get("results") or ()}
-    names = sorted(arithmetic.keys() | {CONTACT_KEY})
+    names = sorted(arithmetic.keys() | ({CONTACT_KEY} if object_type == "contacts" else set()))
     history: dict[str, Sequence[Mapping[str, str]]] = {}
     for start in range(0, len(names), _PROPERTIES_PER_CALL):
         wanted = names[start : start + _PROPERTIES_PER_CALL]
         body = {"properties": [], "propertiesWithHistory": wanted, "inputs": [{"id": record_id}]}
         _, answer = await client.call(
-            "POST", client.path("objects", "contacts/batch/read"), body, writes=False
+            "POST", client.path("objects", f"{object_type}/batch/read"), body, writes=False
         )
         for record in answer.get("results") or ():
             if str(record.get("id")) == record_id:
                 shown = record.get("propertiesWithHistory") or {}
                 history |= {name: shown.get(name) or () for name in wanted}
+    return arithmetic, history
+
+
+def _others_values(
+    history: Mapping[str, Sequence[Mapping[str, str]]],
+    ours: set[tuple[str | None, str | None]],
+    arithmetic: Mapping[str, bool],
+) -> list[str]:
+    """Properties that somebody other than us ever gave a value, or whose history HubSpot does not show."""
+    names = sorted(arithmetic)
     unseen = [name for name in names if name not in history]
-    ours = {_source(version) for version in history.get(CONTACT_KEY, ())}  # nobody else writes our key
     if unseen or not ours:
-        return [*unseen, *([] if ours else [CONTACT_KEY])]
-    return [name for name in names if _is_others(name, history[name], ours, arithmetic.get(name, False))]
+        return [*unseen, *([] if ours else ["whose it is"])]
+    return [name for name in names if _is_others(name, history[name], ours, arithmetic[name])]
 
 
 def _is_arithmetic(definition: Mapping[str, Any]) -> bool:
@@ -113,8 +162,8 @@ def _source(version: Mapping[str, str]) -> tuple[str | None, str | None]:
     return version.get("sourceType"), version.get("sourceId")
 
 
-async def _linked_kinds(client: HubSpotClient, record_id: str) -> list[str]:
-    """Kinds of record that hang on the contact. Ours were moved away before, so what is left is somebody's.
+async def _linked_kinds(client: HubSpotClient, object_type: str, record_id: str) -> list[str]:
+    """Kinds of record that hang on it. Ours were moved away before, so what is left is somebody's.
 
     Raises `MissingScope` when our token may not see the portal's custom objects (crm.schemas.custom.read).
     """
@@ -122,13 +171,13 @@ async def _linked_kinds(client: HubSpotClient, record_id: str) -> list[str]:
     custom = [
         str(item.get("objectTypeId") or item["fullyQualifiedName"]) for item in schemas.get("results") or ()
     ]
-    return await _linked(client, record_id, [*_KINDS, *custom])
+    return await _linked(client, f"{object_type}/{record_id}", [*_KINDS, *custom])
 
 
-async def _linked(client: HubSpotClient, record_id: str, kinds: Sequence[str]) -> list[str]:
-    path = client.path("objects", f"contacts/{record_id}?associations={quote(','.join(kinds), safe=',')}")
+async def _linked(client: HubSpotClient, record: str, kinds: Sequence[str]) -> list[str]:
+    path = client.path("objects", f"{record}?associations={quote(','.join(kinds), safe=',')}")
     try:
-        _, record = await client.call("GET", path, writes=False)
+        _, shown = await client.call("GET", path, writes=False)
     except HubSpotRefusal as refusal:
         if not refusal.is_about_content:
             raise
@@ -137,7 +186,7 @@ async def _linked(client: HubSpotClient, record_id: str, kinds: Sequence[str]) -
                 return []  # a kind that this portal does not have
             raise
         middle = len(kinds) // 2
-        found = await _linked(client, record_id, kinds[:middle])
-        return found + await _linked(client, record_id, kinds[middle:])
-    associations = record.get("associations") or {}
+        found = await _linked(client, record, kinds[:middle])
+        return found + await _linked(client, record, kinds[middle:])
+    associations = shown.get("associations") or {}
     return sorted(kind for kind, value in associations.items() if value.get("results"))

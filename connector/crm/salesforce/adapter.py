@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import TypeVar
 
 from connector.crm.port import (
@@ -30,6 +31,7 @@ from connector.crm.salesforce import (
     activities,
     comparison,
     contacts,
+    listing,
     person_properties,
     retirement,
     rows,
@@ -38,6 +40,7 @@ from connector.crm.salesforce import (
 from connector.crm.salesforce.client import SalesforceClient
 from connector.crm.salesforce.contact_search import PEOPLE_PER_CALL, ContactSearch
 from connector.crm.salesforce.failures import SalesforceRefusal, as_connector_error
+from connector.crm.survey import Listed, ListedRecord, Page
 from connector.settings import SalesforceSettings
 
 Answer = TypeVar("Answer")
@@ -133,6 +136,47 @@ class Salesforce:
             retirement.retire_contact(
                 self._client.under(terms), record_id, person, self._people, created_by_us=created_by_us
             )
+        )
+
+    async def list_page(
+        self,
+        what: Listed,
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        after: str = "",
+        terms: Terms = NOW,
+    ) -> Page:
+        """Some 2,000 records a query."""
+        return await _checked(
+            listing.list_page(
+                self._client.under(terms), what, self._people.sobject, since=since, until=until, after=after
+            )
+        )
+
+    async def list_activities_of(
+        self, contact_record_ids: Collection[str], terms: Terms = NOW
+    ) -> Sequence[ListedRecord]:
+        """Any number of people, in as few queries as their ids fit into."""
+        return await _checked(listing.list_activities_of(self._client.under(terms), contact_record_ids))
+
+    async def read_listed(
+        self, what: Listed, record_ids: Collection[str], terms: Terms = NOW
+    ) -> Sequence[ListedRecord]:
+        """Any number of records, in as few queries as their ids fit into."""
+        return await _checked(listing.read_listed(self._client.under(terms), what, record_ids))
+
+    async def retire_activity(
+        self,
+        record_id: str,  # noqa: ARG002 - whichever it is
+        *,
+        kept: str,  # noqa: ARG002
+        terms: Terms = NOW,  # noqa: ARG002
+    ) -> Retired:
+        """Flag a second record of a message: the org takes a message's id once, so that this one is not of our making."""
+        return Retired(
+            deleted=False,
+            reason="somebody copied it, as we never make a second one; delete one of the two by hand",
         )
 
     async def check_setup(self, *, create: bool) -> SetupReport:  # noqa: ARG002

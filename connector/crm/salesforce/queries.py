@@ -19,21 +19,32 @@ _LONGEST_LIST = 12_000
 
 async def select(client: SalesforceClient, soql: str, *, deleted: bool = False) -> list[dict[str, Any]]:
     """All records of a query. `deleted`: those in the recycle bin too."""
-    path = "queryAll/" if deleted else "query/"
-    answer = _page(await client.call("GET", path, params={"q": soql}, writes=False))
-    records: list[dict[str, Any]] = list(answer["records"])
-    while not answer.get("done", True):
-        # /services/data/vXX.X/query/01g…: what follows the version is the path.
-        path = str(answer["nextRecordsUrl"]).split("/", 4)[4]
-        answer = _page(await client.call("GET", path, writes=False))
-        records += answer["records"]
+    records, after = await first_page(client, soql, deleted=deleted)
+    while after:
+        more, after = await next_page(client, after)
+        records += more
     return records
 
 
-def _page(answer: Any) -> dict[str, Any]:
+async def first_page(
+    client: SalesforceClient, soql: str, *, deleted: bool = False
+) -> tuple[list[dict[str, Any]], str]:
+    """Some 2,000 records of a query, and where the next page is; "": there is none."""
+    path = "queryAll/" if deleted else "query/"
+    return _page(await client.call("GET", path, params={"q": soql}, writes=False))
+
+
+async def next_page(client: SalesforceClient, after: str) -> tuple[list[dict[str, Any]], str]:
+    """The page that another one named."""
+    return _page(await client.call("GET", after, writes=False))
+
+
+def _page(answer: Any) -> tuple[list[dict[str, Any]], str]:
     if not isinstance(answer, dict) or not isinstance(answer.get("records"), list):
         raise Transient("Salesforce answered a query with something that is no list of records.")
-    return answer
+    # /services/data/vXX.X/query/01g…: what follows the version is the path.
+    after = "" if answer.get("done", True) else str(answer["nextRecordsUrl"]).split("/", 4)[4]
+    return list(answer["records"]), after
 
 
 async def select_in(

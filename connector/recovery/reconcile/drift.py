@@ -23,11 +23,16 @@ class DriftKind(StrEnum):
     """The CRM has a record of ours, and the tables do not know it."""
 
 
+FLAGGED = "flagged"
+"""What a repair does about a record that nobody knows: a person is to look."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drift:
     """One item that is not as it should be. `what`: contact | activity | merge. `record_id`: in the CRM; "": none.
 
     `contact_id`: whose it is; "": nobody's that we know. `said`: what is wrong, `mends`: what a repair does about it.
+    `kept`: of a doubled one, the record that stays.
     """
 
     sink: str
@@ -38,6 +43,12 @@ class Drift:
     record_id: str
     said: str
     mends: str
+    kept: str = ""
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a plan does not mend it: a record that is there too much."""
+        return self.kind is DriftKind.DOUBLED or self.mends == FLAGGED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +72,8 @@ class SinkReport:
     drift: Sequence[Drift] = ()
     waiting: int = 0
     aside: Mapping[str, int] = field(default_factory=dict)
+    flagged: int = 0
+    """Records that a person was told of before, and that are no drift any more."""
 
     @property
     def by_kind(self) -> dict[str, int]:

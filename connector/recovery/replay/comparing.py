@@ -46,8 +46,10 @@ class Look:
         batch: Sequence[Entry[ActivityRow]],
         holders: Mapping[str, UUID | None],
         people: Mapping[str, ContactRow],
+        *,
+        listed: Mapping[str, str],
     ) -> dict[str, FindResult]:
-        """Records in the CRM of messages that the tables do not have."""
+        """Records in the CRM of messages that the tables do not have. `listed`: those that are known already."""
         crm = self.crm
         if crm is None:
             return {}
@@ -55,10 +57,11 @@ class Look:
             ActivityQuery(wamid=entry.key, contact_record_ids=(contact.record_id,))
             for entry in batch
             if entry.row is None
+            and entry.key not in listed
             and (contact := people.get(str(holders[entry.key]))) is not None
             and contact.record_id is not None
         ]
-        found: dict[str, FindResult] = {}
+        found: dict[str, FindResult] = {**listed}
         for start in range(0, len(queries), crm.activities_per_call):
             part = queries[start : start + crm.activities_per_call]
             results = await crm.find_activities(part, _TERMS)

@@ -233,7 +233,8 @@ class Judge:
     ) -> PlannedItem:
         """One message. `contact`: its person's row of today, `contact_act`: what the plan does with that person.
 
-        `found`: the record in the CRM of a message that has no row; `said` is about that record.
+        `found`: the record in the CRM of a message that has no row, and `said` is about that record; of one whose
+        record is gone, another record that the CRM has of it.
         """
         facts = self.activity_facts(row, told)
         new = None if row is not None and facts == row.facts else facts
@@ -286,6 +287,8 @@ class Judge:
         if isinstance(said, Later):
             return item(Act.CANNOT, f"are not told of by the CRM: {said.reason}")
         if isinstance(said, Gone):
+            if self.restore and found is not None:
+                return item(Act.RESTORE, "its record is gone, and the CRM has another", record_id=found)
             if self.restore:
                 return item(Act.RESTORE, "somebody deleted it in the CRM")
             return item(Act.CANNOT, _ACTIVITY_DELETED)

@@ -236,14 +236,14 @@ async def _activities(connection: Connection, sink: str, items: Sequence[OpenIte
         updated = await connection.fetch(
             f"UPDATE {sink}.activities AS t SET {_AHEAD}, facts = coalesce(n.facts, t.facts), "  # noqa: S608
             "fresh_at = greatest(t.fresh_at, n.fresh_at), written_digest = n.digest, "
-            "record_id = CASE WHEN n.anew THEN NULL ELSE t.record_id END, "
-            "on_record_id = CASE WHEN n.anew THEN NULL WHEN n.moved THEN coalesce(nullif(t.on_record_id, (SELECT "
+            "record_id = CASE WHEN n.anew THEN n.record_id ELSE t.record_id END, "
+            "on_record_id = CASE WHEN n.anew THEN CASE WHEN n.record_id IS NOT NULL THEN $8 END WHEN n.moved THEN coalesce(nullif(t.on_record_id, (SELECT "
             f"c.record_id FROM {sink}.contacts c WHERE c.contact_id = t.contact_id)), $8) ELSE t.on_record_id END, "
             "written_version = CASE WHEN n.anew THEN 0 ELSE t.written_version END, "
             # A create in doubt is looked up first, at its own time.
             "not_before = CASE WHEN t.intent_at IS NULL THEN '-infinity' ELSE t.not_before END "
-            "FROM unnest($2::text[], $3::jsonb[], $4::timestamptz[], $5::text[], $6::boolean[], $7::boolean[]) "
-            "AS n (wamid, facts, fresh_at, digest, anew, moved) WHERE t.wamid = n.wamid RETURNING t.wamid, t.desired_version",
+            "FROM unnest($2::text[], $3::jsonb[], $4::timestamptz[], $5::text[], $6::boolean[], $7::boolean[], $9::text[]) "
+            "AS n (wamid, facts, fresh_at, digest, anew, moved, record_id) WHERE t.wamid = n.wamid RETURNING t.wamid, t.desired_version",
             int(Priority.REPLAY),
             [item.key for item in known],
             [item.facts for item in known],
@@ -252,6 +252,7 @@ async def _activities(connection: Connection, sink: str, items: Sequence[OpenIte
             [item.act is Act.RESTORE for item in known],
             [PLACE in item.fields for item in known],
             ELSEWHERE,
+            [item.record_id for item in known],
         )
         now_at = {row["wamid"]: row["desired_version"] for row in updated}
         marked |= {item.number: now_at[item.key] for item in known}

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from connector.crm.port import (
@@ -31,16 +32,48 @@ _GIVES_UP = 120.0  # seconds for which the CRM may be away; for a turn it waits 
 _TELL_EVERY = 10.0
 
 
-class PatientComparison:
-    """The same comparison, in parts, each tried again while the quota holds it back or the CRM is away for a moment.
+class Patience:
+    """Tries a call again while the quota holds it back or the CRM is away for a moment. `told` hears what is waited for.
 
-    `told` hears what is waited for. Raises the connector's errors: `Transient` once the CRM was away for two minutes.
+    Raises the connector's errors: `Transient` once the CRM was away for two minutes.
     """
+
+    def __init__(self, *, told: Callable[[str], None] = lambda _: None) -> None:
+        self._told = told
+        self._told_at = 0.0
+
+    async def ask(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        """The answer of `call`, which writes nothing."""
+        away_since: float | None = None
+        attempt = 0
+        while True:
+            try:
+                return await call()
+            except QuotaHeld as error:
+                away_since, pause = None, error.retry_after or 1.0
+                self._tell(error)
+            except Transient as error:
+                attempt += 1
+                away_since = away_since or time.monotonic()
+                pause = error.retry_after or backoff(attempt, random=random.random, longest=_LONGEST_PAUSE)
+                if time.monotonic() + pause - away_since > _GIVES_UP:
+                    raise
+                self._tell(error)
+            await asyncio.sleep(pause)
+
+    def _tell(self, error: Transient) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= _TELL_EVERY:
+            self._told_at = now
+            self._told(f"waiting: {error.message}")
+
+
+class PatientComparison:
+    """The same comparison, in parts, each asked for with patience."""
 
     def __init__(self, crm: RecordComparison, *, told: Callable[[str], None] = lambda _: None) -> None:
         self._crm = crm
-        self._told = told
-        self._told_at = 0.0
+        self._patience = Patience(told=told)
 
     @property
     def activities_per_call(self) -> int:
@@ -77,31 +110,5 @@ class PatientComparison:
         answers: list[Answer] = []
         for start in range(0, len(items), size):
             part = items[start : start + size]
-            answers += await self._patiently(part, ask)
+            answers += await self._patience.ask(partial(ask, part))
         return answers
-
-    async def _patiently(
-        self, part: Sequence[Item], ask: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]]
-    ) -> Sequence[Answer]:
-        away_since: float | None = None
-        attempt = 0
-        while True:
-            try:
-                return await ask(part)
-            except QuotaHeld as error:
-                away_since, pause = None, error.retry_after or 1.0
-                self._tell(error)
-            except Transient as error:
-                attempt += 1
-                away_since = away_since or time.monotonic()
-                pause = error.retry_after or backoff(attempt, random=random.random, longest=_LONGEST_PAUSE)
-                if time.monotonic() + pause - away_since > _GIVES_UP:
-                    raise
-                self._tell(error)
-            await asyncio.sleep(pause)
-
-    def _tell(self, error: Transient) -> None:
-        now = time.monotonic()
-        if now - self._told_at >= _TELL_EVERY:
-            self._told_at = now
-            self._told(f"waiting: {error.message}")

@@ -13,7 +13,8 @@ from uuid import UUID
 
 import asyncpg
 
-from connector.crm.port import Compared, Differs, RecordComparison, Same
+from connector.crm.port import Compared, Differs, Gone, RecordComparison, Same
+from connector.crm.survey import RecordSurvey
 from connector.events import ContactMerged
 from connector.recovery.replay.comparing import Look
 from connector.recovery.replay.items import (
@@ -59,11 +60,15 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Sink:
-    """One CRM, as a plan sees it. `comparison`: to look at its own records; None: it is not looked at."""
+    """One CRM, as a plan sees it. `comparison`: to look at its own records; None: it is not looked at.
+
+    `survey`: the same CRM, to list them.
+    """
 
     name: str
     cost: CallCost
     comparison: RecordComparison | None = None
+    survey: RecordSurvey | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,8 +254,14 @@ class _Making:
             names = sorted({str(holder) for holder in holders.values() if holder is not None})
             people = await contact_rows(self.sink.name).named(self.connection, names)
             acts = await acts_of(self.connection, self.plan_id, self.sink.name, names)
-            found = await self._look.lost(batch, holders, people)
+            found = await self._look.lost(
+                batch,
+                holders,
+                people,
+                listed=await self._listed([entry.key for entry in batch if entry.row is None]),
+            )
             said = await self._look.activities(judge, batch, holders, people, found=found)
+            found |= await self._find_elsewhere(batch, said)
             self.tally.look(
                 Kind.ACTIVITY,
                 log=sum(entry.told is not None for entry in everything),
@@ -283,6 +294,30 @@ class _Making:
         forgotten = {row["wamid"] for row in rows}
         self.tally.acts[Kind.ACTIVITY, Act.NOTHING] += len(forgotten)
         return [entry for entry in batch if entry.key not in forgotten]
+
+    async def _find_elsewhere(
+        self, batch: Sequence[Entry[ActivityRow]], said: Mapping[str, Compared]
+    ) -> dict[str, str]:
+        """Other records of messages whose own is gone."""
+        gone = {
+            entry.key: entry.row.record_id
+            for entry in batch
+            if entry.row is not None and isinstance(said.get(entry.key), Gone)
+        }
+        return await self._listed(list(gone), but=[record_id for record_id in gone.values() if record_id])
+
+    async def _listed(self, wamids: Sequence[str], *, but: Sequence[str] = ()) -> dict[str, str]:
+        """The oldest record that the CRM lists of each of these messages."""
+        if not (self.selection.surveyed and wamids):
+            return {}
+        rows = await self.connection.fetch(
+            "SELECT DISTINCT ON (key) key, record_id FROM replay.listed WHERE sink = $1 AND what = 'activity' "
+            "AND key = ANY($2::text[]) AND record_id <> ALL($3::text[]) ORDER BY key, made_at, record_id",
+            self.sink.name,
+            list(wamids),
+            list(but),
+        )
+        return {row["key"]: row["record_id"] for row in rows}
 
     async def _keep(self, items: Sequence[PlannedItem]) -> None:
         for item in items:

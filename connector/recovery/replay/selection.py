@@ -47,6 +47,7 @@ class Selection:
     """`topic`: a name of TOPICS, or "": no log is read, only what the tables know. `contacts`: None: everybody.
 
     `verify`: compare with the CRM's own records, too. `restore`: make anew what people deleted in the CRM;
+    `surveyed`: what the CRM lists is in `replay.listed`, and is looked at for records that the tables lost.
     `restore_known`: also what the tables know of as deleted, not only what they take to be there.
     """
 
@@ -59,6 +60,7 @@ class Selection:
     verify: bool = False
     restore: bool = False
     restore_known: bool = True
+    surveyed: bool = False
 
     @property
     def whole(self) -> bool:
