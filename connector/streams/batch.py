@@ -124,6 +124,9 @@ class BatchRunner:
             if outcomes is None and (held := self._held()) is not None:
                 if isinstance(held, Paused):
                     self._health.waiting(_OPERATOR, reason=held.message, advice=held.advice)
+                elif self._clock() - began > _HELD_UP_AFTER:
+                    # Unshown it would count as a stall, which ends the process.
+                    self._health.waiting(_WORK, reason=held.message, advice=held.advice)
                 await self._pause(held.retry_after or _LOOK_AGAIN)
                 continue
             self._health.recovered(_OPERATOR)

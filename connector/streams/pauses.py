@@ -26,12 +26,15 @@ class Pauses:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._pressed: Mapping[tuple[str, str], Pressed] | None = None
+        self._failure: ConnectorError | None = None
 
     async def watch(self, *, stop: asyncio.Event) -> None:
         """Look until `stop`. A database that is away is told of by whoever works on it."""
         while not stop.is_set():
-            with contextlib.suppress(ConnectorError):
+            try:
                 await self.look()
+            except ConnectorError as error:
+                self._failure = error
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _LOOK_EVERY)
 
@@ -44,7 +47,12 @@ class Pauses:
     def held(self, kind: str, subject: str) -> Transient | None:
         """Why this stage or sink may not work now; None: it may."""
         if self._pressed is None:
-            return Transient("What is paused is not known yet.", retry_after=_NOT_LOOKED_YET)
+            why = self._failure
+            return Transient(
+                "What is paused is not known yet." + (f" {why.message}" if why else ""),
+                advice=why.advice if why else "",
+                retry_after=_NOT_LOOKED_YET,
+            )
         switch = self._pressed.get((kind, subject))
         if switch is None:
             return None

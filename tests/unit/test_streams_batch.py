@@ -1,9 +1,11 @@
 """A batch's way through a stage, without Kafka: what is retried, what dies, what is given up."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 
 import pytest
 
@@ -64,6 +66,7 @@ def runner(
     handler_timeout: float = 5.0,
     passed_over: Callable[[Sequence[Record]], Awaitable[None]] | None = None,
     held: Callable[[], Transient | None] = lambda: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> BatchRunner:
     return BatchRunner(
         stage,
@@ -74,6 +77,7 @@ def runner(
         handler_timeout=handler_timeout,
         passed_over=passed_over,
         held=held,
+        clock=clock,
         now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
         random=lambda: 0.0,
         stopped_pause=0.02,
@@ -317,6 +321,26 @@ async def test_a_paused_stage_handles_nothing_says_who_paused_it_and_goes_on() -
     assert stage.calls == [2]
     assert seen[:2] == [None, None]
     assert [one["operator"]["reason"] for one in seen[2:]] == ["Paused by ana"] * 2  # type: ignore[index]
+    assert health.state is State.RUNNING
+
+
+async def test_a_stage_that_cannot_learn_whether_it_is_paused_waits_and_does_not_stall() -> None:
+    """A database that is away when the role starts is shown as such: a standstill that is not explained ends it."""
+    health = StageHealth("fake")
+    health.running()
+    away = [Transient("The database is away.", advice="start it", retry_after=0.001)] * 3
+    answers = iter(away)
+    seen: list[tuple[bool, object]] = []
+
+    def held() -> Transient | None:
+        seen.append((health.is_held_up, health.snapshot().get("waiting_for")))
+        return next(answers, None)
+
+    ticks = count(step=0.6)
+    assert await runner(FakeStage(), health=health, held=held, clock=lambda: next(ticks)).run(records(2))
+    held_up, told = seen[-1]
+    assert held_up
+    assert told["work"]["reason"] == "The database is away."  # type: ignore[index]
     assert health.state is State.RUNNING
 
 
