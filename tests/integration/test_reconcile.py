@@ -142,7 +142,8 @@ def _damage(hands: HandWork, random: Random) -> dict[str, set[str]]:
     hands.delete_contact(people[2])
     hands.forget_effects()
     return {
-        "copied": copied,
+        # In Salesforce a person's messages go with the person.
+        "copied": copied & {*hands.contacts(), *hands.activities()},
         "deleted": {*messages[2:4], people[2]},
         "changed": {*messages[4:7], people[1]},
     }

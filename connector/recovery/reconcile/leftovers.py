@@ -7,14 +7,13 @@ from datetime import datetime
 from functools import partial
 
 from connector.crm.port import Priority, Retired, Terms
-from connector.crm.survey import Listed
-from connector.recovery.reconcile.drift import Drift, DriftKind
+from connector.recovery.reconcile.drift import FLAGGED, Drift, DriftKind
 from connector.recovery.reconcile.survey import Surveyor
 from connector.state.database import Connection
 from connector.sync.locks import lock_contacts
 
 _TERMS = Terms(priority=Priority.REPLAY)
-_COPY = "somebody made it, as we never make a second one of a key; merge the two by hand"
+_COPY = "somebody made it, as we never make one without our key; merge the two by hand, or delete one"
 _UNKNOWN = "neither the log's part nor our tables know it; reconcile without --from, or delete it by hand"
 
 
@@ -33,7 +32,7 @@ class Settled:
 
 async def settle(surveyor: Surveyor, drift: Drift, *, act: str) -> Settled:
     """Delete or flag one record. Raises the connector's errors; the record stays then, and is found again."""
-    if drift.kind is DriftKind.DOUBLED and drift.what == Listed.ACTIVITY:
+    if drift.kind is DriftKind.DOUBLED and drift.mends != FLAGGED:
         # A delete that may have been done is no error when it is repeated.
         retired = await surveyor.patience.ask(partial(_retire, surveyor, drift))
         if retired.deleted:

@@ -102,13 +102,15 @@ async def _confirmed(surveyor: Surveyor, what: Listed, some: Sequence[_Suspect])
 
 def _drift(sink: str, what: Listed, suspect: _Suspect, now: Mapping[str, ListedRecord]) -> Drift:
     record, kept = now[suspect.record_id], now.get(suspect.kept or "")
-    apart = suspect.by_twin and what is Listed.ACTIVITY and kept and not {*record.places} & {*kept.places}
+    # Of whoever was deleted neither hangs anywhere.
+    placed = kept is not None and bool(record.places) and bool(kept.places)
+    apart = suspect.by_twin and placed and kept is not None and not {*record.places} & {*kept.places}
     doubled = kept is not None and not apart
     message = what is Listed.ACTIVITY
     if doubled:
         said = f"the same as record {suspect.kept}"
         said += ", without our key" if suspect.by_twin else ""
-        mends = "deleted if all of it is ours, else flagged" if message else FLAGGED
+        mends = "deleted if all of it is ours, else flagged" if message and not suspect.by_twin else FLAGGED
     else:
         said = (
             "our tables know nothing of it"
