@@ -58,7 +58,8 @@ async def _rows(
     living = " AND IsConverted = false" if sobject == "Lead" else ""
     asked = list(fields)
     while True:
-        shown = ", ".join(dict.fromkeys(("Id", *asked)))
+        # No name twice, however it is written: Salesforce refuses a query for that.
+        shown = ", ".join({name.lower(): name for name in (*asked, "Id")}.values())
         try:
             return await select_in(
                 client,
@@ -80,7 +81,9 @@ def _lacking(said: str, asked: Sequence[str]) -> set[str]:
 
 
 def _value(row: Mapping[str, Any], name: str) -> Any:
+    # Salesforce takes names in any case, and answers with its own.
     value: Any = row
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+    for part in name.lower().split("."):
+        fields = {key.lower(): of for key, of in value.items()} if isinstance(value, Mapping) else {}
+        value = fields.get(part)
     return None if isinstance(value, Mapping) or value == "" else value
