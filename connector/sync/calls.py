@@ -1,7 +1,7 @@
 """Calls to the CRM: chunked, and paused as a whole when the CRM is what fails.
 
-One contact is never written by two requests at once: what a drain has for it is in one lane, whose calls go one after
-the other. Lanes and drains go at the same time, as many calls as the sink may have in flight.
+The chunks of one drain go one after the other, because a contact's items may lie in two of them and one contact
+is never written by two requests at once. What is in flight at the same time is drains.
 
 A request whose answer is lost has not ended: the CRM may write for as long as it takes. So its people are left alone,
 in this drain and, by their leases, in every other (docs/decisions/a-lost-answer-keeps-the-lease.md).
@@ -9,7 +9,6 @@ in this drain and, by their leases, in every other (docs/decisions/a-lost-answer
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -56,36 +55,18 @@ LONGEST_PAUSE = 6.0
 """Seconds between looks at a CRM that is away, so that a new message is on its timeline within ten of its return."""
 
 
-def lanes_of(items: Sequence[Item], per_call: int) -> list[list[Item]]:
-    """The items in lanes, each a call long where it can be: all of one person are in one lane, in their order."""
-    groups: dict[UUID, list[Item]] = {}
-    for item in items:
-        groups.setdefault(item.contact_id, []).append(item)
-    lanes: list[list[Item]] = []
-    for group in groups.values():
-        lane = next((lane for lane in lanes if len(lane) + len(group) <= per_call), None)
-        if lane is None:
-            lanes.append(list(group))
-        else:
-            lane += group
-    return lanes
-
-
 class CallRunner:
     """Runs one sink's calls. Every drain of the process shares its pause.
 
     `stopped_retry`: seconds between looks at a CRM that refuses our credential. `late_write`: seconds beyond the
-    request timeout during which a request whose answer was lost may still be written. `at_once`: calls in flight.
+    request timeout during which a request whose answer was lost may still be written.
     """
 
-    def __init__(
-        self, crm: Crm, *, health: StageHealth, stopped_retry: float, late_write: float, at_once: int = 1
-    ) -> None:
+    def __init__(self, crm: Crm, *, health: StageHealth, stopped_retry: float, late_write: float) -> None:
         self._crm = crm
         self._health = health
         self._stopped_retry = stopped_retry
         self._at_work = crm.request_timeout + late_write
-        self._slots = asyncio.Semaphore(at_once)
         self._failures = 0
         self._paused_until = 0.0
         self._held_until: dict[Priority, float] = {}
@@ -124,44 +105,16 @@ class CallRunner:
         Whose write may still be under way is left alone from then on, under the `lease`. `reads`: `call` writes
         nothing.
         """
-        # A stopped line is tried by one item at a time; else those who share no person go out at the same time.
-        stopped = limit is not None and limit.passed
-        lanes = [items] if stopped else lanes_of(items, per_call)
-        done = await asyncio.gather(
-            *(self._lane(lane, per_call, call, lease=lease, limit=limit, reads=reads) for lane in lanes),
-            return_exceptions=True,  # nobody writes on after a drain that failed has given its leases back
-        )
-        results: list[tuple[Item, WriteResult]] = []
-        for lane in done:
-            if isinstance(lane, BaseException):
-                raise lane
-            results += lane
-        return results
-
-    async def _lane(
-        self,
-        items: Sequence[Item],
-        per_call: int,
-        call: Call[Item],
-        *,
-        lease: HeldLease,
-        limit: RefusalLimit | None,
-        reads: bool,
-    ) -> list[tuple[Item, WriteResult]]:
-        """One call after the other."""
         results: list[tuple[Item, WriteResult]] = []
         waiting, alone = _apart(items, lease.lingering)
-        while waiting:
-            async with self._slots:
-                if self.pause > 0:
-                    break
-                size = 1 if limit is not None and limit.passed else per_call
-                chunk = self._passed_over.chunk(waiting[:size])
-                answers = self._passed_over.judge(chunk, await self._one(chunk, call, lease, reads=reads))
-                if limit is not None:
-                    answers = self._judge(answers, limit)
-                results.extend(zip(chunk, answers, strict=True))
-                self._leave_alone(results[-len(chunk) :], lease)
+        while waiting and self.pause <= 0:
+            size = 1 if limit is not None and limit.passed else per_call
+            chunk = self._passed_over.chunk(waiting[:size])
+            answers = self._passed_over.judge(chunk, await self._one(chunk, call, lease, reads=reads))
+            if limit is not None:
+                answers = self._judge(answers, limit)
+            results.extend(zip(chunk, answers, strict=True))
+            self._leave_alone(results[-len(chunk) :], lease)
             waiting, more = _apart(waiting[len(chunk) :], lease.lingering)
             alone += more
         results += [(item, _STILL_UNDER_WAY) for item in alone]

@@ -128,7 +128,6 @@ class Writer:
             health=health,
             stopped_retry=settings.stopped_retry,
             late_write=settings.lost_write_margin,
-            at_once=calls_in_flight,
         )
         self._refused_contacts, self._refused_activities = (
             RefusalLimit(
