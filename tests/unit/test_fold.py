@@ -199,6 +199,19 @@ def test_a_lost_phone_is_cleared_and_a_newer_one_stays() -> None:
     assert contact_profile(merge_contact_facts(newer, lost)).phone == "+2"
 
 
+def test_a_fact_that_a_newer_version_told_of_both_is_kept_when_two_people_are_one() -> None:
+    """A release works beside the next one: a merge that it hears of must not die of a fact that it does not know."""
+    tables = Tables()
+    tables.fold(message("a", "ana", seconds=1), message("b", "bob", seconds=2))
+    for who, told in (("ana", ["x", 1]), ("bob", ["y", 2])):
+        state = tables.contacts[contact(who)]
+        tables.contacts[contact(who)] = _replaced(state, facts={**state.facts, "of_tomorrow": told})
+    tables.fold(merged("bob", "ana", seconds=3))
+    assert tables.contacts[contact("ana")].facts["of_tomorrow"] == ["y", 2]
+    one, other = {"of_tomorrow": ["x", 1]}, {"of_tomorrow": ["y", 2]}
+    assert merge_contact_facts(one, other) == merge_contact_facts(other, one)
+
+
 def test_a_long_text_is_cut_visibly() -> None:
     """What is left out of a body is said, and the limit holds."""
     facts = merge_activity_facts({}, message_facts(message("a", "ana", text="x" * 50_000)))

@@ -11,6 +11,7 @@ A number that moved to somebody else is the register `["", t]`: "none since t".
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -81,5 +82,10 @@ def merge_contact_facts(left: ContactFacts, right: ContactFacts) -> ContactFacts
     merged = dict(left)
     for name, value in right.items():
         known = merged.get(name)
-        merged[name] = value if known is None else _FOLDS[name](known, value)
+        merged[name] = value if known is None else _FOLDS.get(name, _either)(known, value)
     return merged
+
+
+def _either(left: Any, right: Any) -> Any:
+    """Of a fact that a newer version told: the same one whichever comes first. That version may work beside this one."""
+    return max(left, right, key=lambda value: json.dumps(value, sort_keys=True))
