@@ -92,9 +92,7 @@ def judged(send: Send, known: Known, *, turn: datetime | None) -> Judged:
     parameters = send.parameters
     problems: Sequence[Problem] = ()
     if records.unread:
-        template = template or next(
-            iter(versions), None
-        )  # the person's language may be among what is not read
+        template = _stand_in(template, versions, asked=send.template_language)
     elif template is not None:
         parameters = filled(
             known.personalisation, template, send.parameters, properties, crms=known.crms
@@ -133,6 +131,17 @@ def judged(send: Send, known: Known, *, turn: datetime | None) -> Judged:
             callback_data=send.send_id,
         ),
     )
+
+
+def _stand_in(template: Template | None, versions: Sequence[Template], *, asked: str) -> Template | None:
+    """The version that a send is judged by before its record is read, among which the person's language may be.
+
+    Unless the request names the language it is one that may be sent, if there is any: a version that is rejected must
+    not end the sends of people who read another one.
+    """
+    if template is not None and (asked or template.sendable):
+        return template
+    return next((item for item in versions if item.sendable), template or next(iter(versions), None))
 
 
 def _only_unread(verdict: Verdict) -> bool:
