@@ -111,7 +111,7 @@ async def _contacts(
         if item.act is Act.RESTORE and row["leased"]:
             raise _being_written()
         facts = dict(item.facts) if item.facts is not None else row["facts"]
-        known.append((item, facts, _hold_after(row, facts, item.act, rules)))
+        known.append((item, facts, hold_after(row, facts, item.act, rules)))
     marked: dict[int, int] = {}
     if new:
         new.sort(key=lambda one: one[0].key)
@@ -154,10 +154,12 @@ def _being_written() -> Transient:
     )
 
 
-def _hold_after(row: Any, facts: ContactFacts, act: Act, rules: HoldRules) -> Hold | None:
+def hold_after(row: Mapping[str, Any], facts: ContactFacts, act: Act, rules: HoldRules) -> Hold | None:
+    """Why a known person is held once they are marked. `row`: as it is now, which the plan may not have seen."""
     held = Hold(row["held"]) if row["held"] else None
     if act is Act.RESTORE:
-        return hold(Standing(), before={}, after=facts, rules=rules)
+        # Whoever was erased since the plan was made is not made anew, whatever the plan says.
+        return hold(Standing(erased=row["erased"]), before={}, after=facts, rules=rules)
     standing = Standing(
         held=held,
         record_id=row["record_id"],
