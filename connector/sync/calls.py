@@ -166,7 +166,7 @@ class CallRunner:
         except ConnectorError as error:
             self.failed(error)
             metrics.CRM_CALLS.labels(self._crm.name, type(error).__name__).inc()
-            if isinstance(error, Uncertain):
+            if isinstance(error, Uncertain) and not reads:  # a lost read is asked again: it says nothing
                 return [Unknown(reason=error.message, under_way=error.under_way)] * len(chunk)
             # What waits out an outage has its turn when the pause ends. A stopped line may be these items' own
             # doing: they come back one by one, or they would be the first to stop it again.

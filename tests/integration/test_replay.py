@@ -212,6 +212,23 @@ async def test_a_cancelled_replay_takes_back_what_nobody_has_sent(org: SinkWorld
     assert replays.written(since=start) == set()
 
 
+async def test_a_cancelled_replay_leaves_what_a_lost_record_needs_told(
+    org: SinkWorld, database_url: str
+) -> None:
+    """An item whose record was lost after it was marked waits to be written anew: it is not taken back as written."""
+    replays = Replays(org, database_url)
+    plan = await replays.plan(mapping=louder(), verify=False)
+    await replays.begin(plan, mapping=louder())
+    await _marked_and_killed(replays, plan)
+    await org.fetch(
+        "UPDATE {sink}.activities SET record_id = NULL, written_version = 0 WHERE wamid = "
+        "(SELECT min(wamid) FROM {sink}.activities WHERE desired_version > written_version) RETURNING 1"
+    )
+    progress = await replays.applier().cancel(plan.hash)
+    assert progress.taken_back == 6
+    assert len(await org.fetch(_AHEAD)) == 1
+
+
 async def _marked_and_killed(replays: Replays, plan: Plan) -> None:
     """All items are ahead, nobody writes, and the command that put them there is gone."""
     marking = asyncio.create_task(replays.applier().go_on(plan.hash, stop=asyncio.Event()))

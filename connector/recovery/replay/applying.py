@@ -338,7 +338,9 @@ async def _take_back(connection: Connection, plan: Plan, sink: str) -> None:
                 f"back AS (UPDATE {sink}.{table} AS t SET written_version = t.desired_version, waiting_since = NULL "
                 f"FROM replay.items i, locked l WHERE i.plan_id = $1 AND i.sink = $2 AND i.kind = $3 "
                 f"AND i.state = 'marked' AND i.act = 'change' AND i.facts IS NULL AND t.{key} = i.key::{key_type} "
-                f"AND l.contact_id = t.contact_id AND t.desired_version = i.marked_version {doubt} RETURNING i.number) "
+                "AND l.contact_id = t.contact_id AND t.desired_version = i.marked_version "
+                # A row whose record was lost meanwhile has more to be told than what was marked.
+                f"AND t.written_version = i.marked_version - 1 {doubt} RETURNING i.number) "
                 "UPDATE replay.items AS i SET state = 'taken back' FROM back "
                 "WHERE i.plan_id = $1 AND i.number = back.number",
                 plan.plan_id,
