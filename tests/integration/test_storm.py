@@ -1,4 +1,4 @@
-"""1,000 damaged webhooks through the real thing, and that what judges them would notice."""
+"""400 damaged webhooks through the real thing, and that what judges them would notice."""
 
 import hashlib
 import json
@@ -18,29 +18,30 @@ from connector.sandbox.audit import CrmRecords, LoggedMessage
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 BODY = json.dumps({"entry": [{"changes": [{"value": {"note": "hello", "count": 7}}]}]}).encode()
 PLACE = ("whatsapp.updates", 0, 5)
+_POSTS = 400  # `make storm` plays 10,000
 ANA, BEA = UUID(int=1), UUID(int=2)
 
 
 @pytest.mark.timeout(400)
-async def test_a_thousand_damaged_webhooks_lose_nothing_and_stop_nobody(tmp_path: Path) -> None:
+async def test_damaged_webhooks_lose_nothing_and_stop_nobody(tmp_path: Path) -> None:
     """Every update ends as an event, account event or dead letter, and both CRMs say what the log says."""
-    bodies = list(damaged(storm.golden_bases(), count=1_000, seed=1))
+    bodies = list(damaged(storm.golden_bases(), count=_POSTS, seed=1))
     verdict = await storm.play(tmp_path, bodies, timeout=240)
     assert verdict.troubles == []
-    assert verdict.answers == {"200": 1_000}
-    assert sum(verdict.ended_as.values()) == verdict.updates > 1_000
+    assert verdict.answers == {"200": _POSTS}
+    assert sum(verdict.ended_as.values()) == verdict.updates > _POSTS
     # All of the ways out were taken, and enough survived to say something.
     assert {"event", "account event", "dead letter", "unknown, kept as account event"} <= set(
         verdict.ended_as
     )
-    assert verdict.activities > 400
-    assert verdict.contacts > 200
+    assert verdict.activities > 160
+    assert verdict.contacts > 100
 
 
 def test_damage_is_repeatable_and_of_every_kind() -> None:
     """The same seed gives the same bytes; among a thousand there are huge, deep, unreadable and repeated ones."""
-    bodies = list(damaged(storm.golden_bases(), count=1_000, seed=1))
-    assert bodies == list(damaged(storm.golden_bases(), count=1_000, seed=1))
+    bodies = list(damaged(storm.golden_bases(), count=_POSTS, seed=1))
+    assert bodies == list(damaged(storm.golden_bases(), count=_POSTS, seed=1))
     assert bodies != list(damaged(storm.golden_bases(), count=1_000, seed=2))
     assert any(len(body) > 500_000 for body in bodies)
     assert any(b"[" * 50 in body for body in bodies)
