@@ -3,8 +3,8 @@
 * Somebody deleted the record and the person has written since: they are looked up again, and made anew.
 * Somebody deleted it and nothing but a status or a changed name would be said: the person stays away until they
   write again. Whoever deletes a contact does not want it back because a message was read.
-* It was erased for good (HubSpot's privacy deletion): nothing of ours makes it anew. A person who enters them again
-  is found by the daily look-up.
+* It was erased for good (HubSpot's privacy deletion), by what the CRM answers or by what its webhook told: nothing of
+  ours makes it anew. A person who enters them again is found by the daily look-up.
 """
 
 from __future__ import annotations
@@ -20,6 +20,20 @@ RESTORABLE_DAYS = 90
 restore deleted records. A record that we have not written for nearly as long may be either."""
 
 _MARGIN_DAYS = 10
+
+
+def told_erased(schema: str, contact: str) -> str:
+    """SQL: whether a webhook told that a record was erased which messages of this contact hang on.
+
+    For contacts without a record: who was deleted first and erased later is known by nothing else. `contact`: the
+    alias of the contact's row.
+    """
+    # `EXISTS` could be answered by a walk through all messages; this is a look into the index for each row.
+    return (
+        f"(SELECT 1 FROM {schema}.activities ta JOIN outbound.erased_records te "  # noqa: S608 - schema is ours
+        f"ON te.crm = '{schema}' AND te.record_id = ta.on_record_id "
+        f"WHERE ta.contact_id = {contact}.contact_id LIMIT 1) IS NOT NULL"
+    )
 
 
 async def lose_records(connection: Connection, schema: str, gone: Mapping[UUID, bool]) -> None:
@@ -44,7 +58,9 @@ async def lose_records(connection: Connection, schema: str, gone: Mapping[UUID, 
                END
           FROM (
             SELECT g.contact_id,
-                   g.erased AND coalesce(c.written_at >= now() - make_interval(days => $3), false) AS erased,
+                   (g.erased AND coalesce(c.written_at >= now() - make_interval(days => $3), false))
+                       OR EXISTS (SELECT 1 FROM outbound.erased_records e
+                                   WHERE e.crm = '{schema}' AND e.record_id = c.record_id) AS erased,
                    EXISTS (SELECT 1 FROM {schema}.activities a
                             WHERE a.contact_id = g.contact_id AND a.record_id IS NULL AND a.problem IS NULL
                               AND a.facts->'message'->>'direction' = 'inbound') AS wrote_again

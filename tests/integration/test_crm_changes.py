@@ -10,6 +10,8 @@ from outbound_world import request
 
 from connector.events import CrmContactChanged, Recipient
 from connector.sandbox.whatsapp import Number
+from connector.state.database import transaction
+from connector.sync.losses import lose_records
 
 ANA, BO = "+16505550000", "+16505550001"
 
@@ -45,6 +47,18 @@ async def recorded(world: DispatchWorld, phone: str, record_id: str, *, erased: 
         record_id,
         erased,
     )
+
+
+async def lost(world: DispatchWorld, record_id: str, *, erased: bool) -> None:
+    """A write found this record gone that nobody wrote to for a quarter. `erased`: it is not among the deleted."""
+    await world.execute(
+        "UPDATE hubspot.contacts SET written_at = now() - interval '91 days' WHERE record_id = $1", record_id
+    )
+    async with transaction(world.pool) as connection:
+        gone = await connection.fetch(
+            "SELECT contact_id FROM hubspot.contacts WHERE record_id = $1 FOR UPDATE", record_id
+        )
+        await lose_records(connection, "hubspot", {row["contact_id"]: erased for row in gone})
 
 
 async def causes(world: DispatchWorld) -> dict[str, str]:
@@ -85,6 +99,40 @@ async def test_an_erasure_that_only_the_sink_saw_counts_as_well(world: DispatchW
     """A webhook that was never subscribed to, or is lost, does not make a difference."""
     await world.campaign(2)
     await recorded(world, ANA, "7", erased=True)
+    async with world.dispatching():
+        await world.until(blocked=1, accepted=1)
+    assert await causes(world) == {ANA: "blocked recipient", BO: "accepted"}
+
+
+@pytest.mark.parametrize("erased", [True, False], ids=["gone-for-good", "among-the-deleted"])
+async def test_an_erasure_is_not_forgotten_when_the_sink_finds_the_record_gone(
+    world: DispatchWorld, *, erased: bool
+) -> None:
+    """The record that the webhook named is that of nobody any more, also of somebody without a message in the CRM."""
+    await world.campaign(2)
+    await recorded(world, ANA, "7")
+    await recorded(world, BO, "8")
+    await world.stages.trigger(change("erased"))
+    await lost(world, "7", erased=erased)
+    await lost(world, "8", erased=False)
+    async with world.dispatching():
+        await world.until(blocked=1, accepted=1)
+    assert await causes(world) == {ANA: "blocked recipient", BO: "accepted"}
+
+
+async def test_who_was_deleted_first_and_erased_later_is_not_written_to(world: DispatchWorld) -> None:
+    """The sink does not know the record any more when the webhook names it, but whose messages hung on it."""
+    await world.campaign(2)
+    for phone, record_id in ((ANA, "7"), (BO, "8")):
+        await recorded(world, phone, record_id)
+        await world.execute(
+            "INSERT INTO hubspot.activities (wamid, contact_id, facts, record_id, on_record_id, fresh_at, topic, "
+            "partition, \"offset\") SELECT 'wamid.' || $1, contact_id, '{}', '1' || $1, $1, now(), 'events', 0, 0 "
+            "FROM hubspot.contacts WHERE record_id = $1",
+            record_id,
+        )
+        await lost(world, record_id, erased=False)
+    await world.stages.trigger(change("erased"))
     async with world.dispatching():
         await world.until(blocked=1, accepted=1)
     assert await causes(world) == {ANA: "blocked recipient", BO: "accepted"}

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from connector.outbound.personalisation.records import RecordPlace
 from connector.state.database import Connection
+from connector.sync.losses import told_erased
 
 _ERASED = """
 INSERT INTO outbound.erased_records AS e (crm, record_id, erased_at)
@@ -18,11 +19,13 @@ DELETE FROM outbound.crm_records WHERE (crm, record_id) IN (
     SELECT r.crm, r.record_id FROM outbound.crm_records r JOIN unnest($1::text[], $2::text[]) AS n (crm, record_id)
         USING (crm, record_id) ORDER BY r.crm, r.record_id FOR UPDATE OF r)
 """
-# By what the webhook said, or by what the sink saw when it wrote: either may come first.
+# By what the webhook said, or by what the sink saw when it wrote: either may come first. A contact whose record the
+# sink found deleted does not name it any more, its messages do.
 _OF_PEOPLE = " UNION ".join(
     f"SELECT p.person_id FROM outbound.people p JOIN {crm}.contacts c USING (contact_id) "  # noqa: S608 - ours
     f"LEFT JOIN outbound.erased_records e ON e.crm = '{crm}' AND e.record_id = c.record_id "
-    "WHERE p.person_id = ANY($1::uuid[]) AND (c.erased OR e.record_id IS NOT NULL)"
+    "WHERE p.person_id = ANY($1::uuid[]) AND (c.erased OR e.record_id IS NOT NULL "
+    f"OR (c.record_id IS NULL AND {told_erased(crm, 'c')}))"
     for crm in ("hubspot", "salesforce")
 )
 
