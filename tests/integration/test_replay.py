@@ -175,6 +175,28 @@ async def test_a_stale_plan_is_refused_and_says_what_changed(org: SinkWorld, dat
     assert (progress.written, progress.stale) == (6, 1)
 
 
+async def test_who_was_erased_after_they_were_deleted_is_not_made_anew(
+    world: SinkWorld, database_url: str
+) -> None:
+    """Of two whom somebody deleted, a restoring plan makes the one anew whom no webhook called erased since."""
+    replays = Replays(world, database_url)
+    deleted = HandWork(world).contacts()[:2]
+    await world.fetch(
+        "UPDATE {sink}.contacts SET record_id = NULL, held = 'deleted', written_version = 0 "
+        "WHERE record_id = ANY($1::text[]) RETURNING 1",
+        deleted,
+    )
+    await world.fetch(
+        "INSERT INTO outbound.erased_records (crm, record_id, erased_at) VALUES ($1, $2, now()) RETURNING 1",
+        world.crm.name,
+        deleted[0],
+    )
+    items = await replays.items(await replays.plan(restore=True, verify=False))
+    people = {item.act: item.reason for item in items if item.kind == "contact"}
+    assert people.keys() == {"cannot", "restore"}, items
+    assert "erased" in people["cannot"]
+
+
 async def test_what_was_begun_is_shown_and_goes_on(org: SinkWorld, database_url: str) -> None:
     """A stop at once leaves a plan that nobody can begin beside, and that ends where it would have ended."""
     replays = Replays(org, database_url)

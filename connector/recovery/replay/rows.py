@@ -10,6 +10,7 @@ from uuid import UUID
 from connector.recovery.replay.judging import ActivityRow, ContactRow
 from connector.recovery.replay.pieces import Told
 from connector.state.database import Connection
+from connector.sync.losses import told_erased
 
 Row = TypeVar("Row", ContactRow, ActivityRow)
 
@@ -67,13 +68,18 @@ class RowSource(Generic[Row]):
 
 def contact_rows(sink: str) -> RowSource[ContactRow]:
     """People of a sink."""
+    names = [field.name for field in fields(ContactRow) if field.name != "held"]
+    # Deleted first and erased later: the row says no more than that somebody deleted it.
+    held = (
+        f"CASE WHEN held = 'deleted' AND {told_erased(sink, 'contacts')} THEN 'erased' ELSE held END AS held"
+    )
     return RowSource(
         table=f"{sink}.contacts",
         key_column="contact_id",
         key_type="uuid",
         order="contact_id",
         make=lambda row: ContactRow(**dict(row)),
-        columns=", ".join(field.name for field in fields(ContactRow)),
+        columns=", ".join([*names, held]),
     )
 
 
