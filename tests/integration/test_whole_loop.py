@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from aiokafka import TopicPartition
 
 from connector.embedded.deployment import (
     SANDBOX_APP_SECRET,
@@ -23,7 +24,7 @@ from connector.sandbox.whatsapp.sender import WebhookSender
 from connector.settings import KafkaSettings
 from connector.streams.codec import EncodedRecord
 from connector.streams.lag import group_lags
-from connector.streams.log_view import read_spans
+from connector.streams.log_view import log_reader
 from connector.streams.producer import DurableProducer
 from connector.topics import CONVERSATION_EVENTS, CRM_TRIGGERS, WHATSAPP_UPDATES, Topic
 
@@ -205,8 +206,12 @@ async def test_a_role_that_writes_what_it_may_not_is_refused(
 async def test_a_role_that_reads_what_it_may_not_is_refused(deployment: LocalDeployment) -> None:
     """The ingress, which the internet sees, cannot read back what it wrote, nor see how far anybody is."""
     kafka = _as_user(deployment, "ingress")
-    with pytest.raises(Transient, match="does not let the user ingress"):
-        await read_spans(kafka, {"whatsapp.updates": None})
+    place = TopicPartition(WHATSAPP_UPDATES.name, 0)
+    with pytest.raises(Transient, match="does not let the user ingress"):  # noqa: PT012 - the reader tells why
+        async with asyncio.timeout(60), log_reader(kafka, group=None, client="taken-over") as consumer:
+            consumer.assign([place])
+            consumer.seek(place, 0)
+            await consumer.getone()  # refused also while nothing is there
     with pytest.raises(Transient, match="does not let the user ingress"):
         await group_lags(kafka, [("route", WHATSAPP_UPDATES)])
 
